@@ -1,0 +1,222 @@
+"""An Airflow connection of type ``wr``, read and checked once."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import math
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+
+from airflow_provider_wr.exceptions import WRValidationError
+from airflow_provider_wr.protocol import check_uuid
+from airflow_provider_wr.signing import Signer
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+log = logging.getLogger(__name__)
+
+DEFAULT_BASE_URL = "https://api.whiterabbit.app"
+
+
+@dataclass(frozen=True, slots=True)
+class WRSettings:
+    """
+    What a ``wr`` connection says. Secrets stay out of its ``repr``.
+
+    :param base_url: where the API's paths begin, without a trailing slash.
+    :param api_key: sent as ``X-Api-Key``.
+    :param signer: signs every request; None when the connection holds no API secret.
+    :param workflow_id: the workflow used where a call names none; None when the connection names none.
+    :param connect_timeout: seconds, for opening a connection.
+    :param read_timeout: seconds, for the whole answer to a plain call; streams are not bound by it.
+    :param verify: whether TLS certificates are checked, or the path of a CA bundle to check them against.
+    :param run_url: template of the link to a run; None for no link.
+    """
+
+    base_url: str
+    api_key: str = field(repr=False)
+    signer: Signer | None = field(default=None, repr=False)
+    workflow_id: str | None = None
+    connect_timeout: float = 10.0
+    read_timeout: float = 30.0
+    verify: bool | str = True
+    run_url: str | None = None
+
+    @classmethod
+    def load(cls, conn_id: str) -> WRSettings:
+        """
+        Look a connection up and read it. Blocks: call it in a thread when on an event loop.
+
+        Raises :class:`WRValidationError` for a bad field, and Airflow's own error for an unknown connection.
+        """
+        return cls.from_connection(BaseHook.get_connection(conn_id))
+
+    @classmethod
+    def from_connection(cls, conn: Connection) -> WRSettings:
+        """Read a connection; raises :class:`WRValidationError`, which names the field and never a secret."""
+        try:
+            return cls._read(conn)
+        except WRValidationError as error:
+            raise WRValidationError(f"connection {conn.conn_id!r}: {error.message}") from None
+
+    @classmethod
+    def _read(cls, conn: Connection) -> WRSettings:
+        extra = _extra(conn)
+        if unknown := sorted(extra.keys() - _EXTRAS):
+            raise WRValidationError(f"unknown extra {unknown[0]!r}; known are {', '.join(sorted(_EXTRAS))}")
+        api_secret = _text(extra, "api_secret")
+        for secret in filter(None, (conn.password, api_secret)):
+            mask_secret(secret)
+        workflow_id = _text(extra, "workflow_id")
+        return cls(
+            base_url=_base_url(conn, allow_http=_flag(extra, "allow_http", default=False)),
+            api_key=_api_key(conn.password),
+            signer=Signer(api_secret) if api_secret else None,
+            workflow_id=check_uuid(workflow_id, "the extra 'workflow_id'") if workflow_id else None,
+            connect_timeout=_seconds(extra, "connect_timeout", default=10.0),
+            read_timeout=_seconds(extra, "read_timeout", default=30.0),
+            verify=_verify(extra),
+            run_url=_run_url(_text(extra, "run_url")),
+        )
+
+    def run_link(self, run_id: str, workflow_id: str | None) -> str | None:
+        """Return the URL of a run's page; None when the connection has no ``run_url``."""
+        if self.run_url is None:
+            return None
+        return self.run_url.format(run_id=run_id, workflow_id=workflow_id or self.workflow_id or "")
+
+
+_EXTRAS = frozenset(
+    {
+        "allow_http",
+        "api_secret",
+        "connect_timeout",
+        "read_timeout",
+        "run_url",
+        "verify",
+        "workflow_id",
+    }
+)
+
+
+def _extra(conn: Connection) -> dict[str, Any]:
+    try:
+        extra = json.loads(conn.extra or "{}")
+    except ValueError:
+        raise WRValidationError("the extra is not JSON") from None
+    if not isinstance(extra, dict):
+        raise WRValidationError("the extra is not a JSON object")
+    return extra
+
+
+def _text(extra: dict[str, Any], name: str) -> str | None:
+    value = extra.get(name)
+    if value is not None and not isinstance(value, str):
+        raise WRValidationError(f"the extra {name!r} is not a text")
+    return value or None
+
+
+def _flag(extra: dict[str, Any], name: str, *, default: bool) -> bool:
+    # In a connection given as a URI every extra is a text.
+    value = extra.get(name)
+    if value is None or value == "":
+        return default
+    flag = {"true": True, "false": False}.get(str(value).lower())
+    if flag is None:
+        raise WRValidationError(f"the extra {name!r} is neither true nor false")
+    return flag
+
+
+def _seconds(extra: dict[str, Any], name: str, *, default: float) -> float:
+    value = extra.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise WRValidationError(f"the extra {name!r} is not a positive number of seconds")
+    return seconds
+
+
+def _verify(extra: dict[str, Any]) -> bool | str:
+    value = extra.get("verify")
+    if isinstance(value, str) and value.lower() not in ("", "true", "false"):
+        if not Path(value).exists():
+            raise WRValidationError(
+                f"the extra 'verify' is neither true, false nor the path of a CA bundle: {value}"
+            )
+        return value
+    verify = _flag(extra, "verify", default=True)
+    if not verify:
+        _warn_unverified()
+    return verify
+
+
+@cache
+def _warn_unverified() -> None:
+    log.warning("TLS certificates of White Rabbit are not checked, since a connection says 'verify': false")
+
+
+def _api_key(password: str | None) -> str:
+    key = (password or "").strip()
+    if not key:
+        raise WRValidationError("the API key is missing: put it (ws_…) into the password")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise WRValidationError("the API key (the password) holds characters that no API key has")
+    return key
+
+
+def _base_url(conn: Connection, *, allow_http: bool) -> str:
+    """Put host, schema and port together the way Airflow's HTTP connections do, https unless said."""
+    host = (conn.host or "").strip()
+    if not host:
+        return DEFAULT_BASE_URL
+    url = host if "://" in host else f"{conn.schema or 'https'}://{host}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise WRValidationError("the host is not a URL, and not a host name") from None
+    if parts.username is not None or parts.password is not None:
+        raise WRValidationError("the host holds a user name or password: put the API key into the password")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise WRValidationError("the host is not an http(s) URL without a query, and not a host name")
+    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
+        raise WRValidationError(
+            f"plain http to {parts.hostname} would show the API key to the network: use https, or say "
+            "'allow_http': true in the extra"
+        )
+    if port is None and conn.port:
+        url = parts._replace(netloc=f"{parts.netloc}:{conn.port}").geturl()
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _run_url(template: str | None) -> str | None:
+    if template is None:
+        return None
+    try:
+        url = urlsplit(template.format(run_id="run", workflow_id="workflow"))
+    except (AttributeError, IndexError, KeyError, ValueError):
+        raise WRValidationError(
+            "the extra 'run_url' may hold {run_id} and {workflow_id}, and no other braces"
+        ) from None
+    if url.scheme not in ("http", "https"):
+        raise WRValidationError("the extra 'run_url' is not an http(s) URL")
+    return template

@@ -1,0 +1,190 @@
+"""
+Every error a user of this provider can meet.
+
+WRError
+├── WRConnectionError        no answer: DNS, refused, reset, TLS
+├── WRTimeoutError           a wait or a call ran out of time
+├── WRAuthError              401, 403
+├── WRNotFoundError          404
+├── WRValidationError        400, 409, 422, and bad input refused before anything is sent
+├── WRRateLimitError         429
+├── WRServerError            5xx
+├── WRProtocolError          an answer that is not what the protocol promises
+├── WRTriggerUnknownError    a trigger request whose outcome cannot be known; never retried
+└── WRRunEndedError          a run that ended, but not well
+    ├── WRRunFailedError     └── WRRunFailedFinalError, the same where a retry is of no use
+    └── WRRunCanceledError   └── WRRunCanceledFinalError, the same where a retry is of no use
+
+"The run failed" (:class:`WRRunEndedError`) and "I could not ask" (all others) are never confused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow_provider_wr.models import Run
+
+
+class WRError(AirflowException):
+    """
+    Something went wrong between Airflow and White Rabbit.
+
+    :param message: the API's own words where it answered, else ours.
+    :param method: HTTP method of the call; None when no call was made.
+    :param path: path of the call, without the host; None when no call was made.
+    :param status_code: HTTP status of the answer; None when there was none.
+    :param details: the API's body: parsed JSON, or the beginning of its text; None when there was none.
+    :param errors: the API's list of errors, each a dict of ``code`` and ``message``.
+    :param retry_after: seconds after which the API wants to be asked again; None when it did not say.
+    """
+
+    status_code: int | None  # type: ignore[assignment]  # on Airflow's own class a constant, always 500
+
+    #: What the user can do about it: the last part of the error's text.
+    hint = ""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        method: str | None = None,
+        path: str | None = None,
+        status_code: int | None = None,
+        details: Any = None,
+        errors: Sequence[Mapping[str, Any]] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.method = method
+        self.path = path
+        self.status_code = status_code
+        self.details = details
+        self.errors = list(errors)
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        call = f"{self.method} {self.path}" if self.method else ""
+        if self.status_code is not None:
+            call += f" answered {self.status_code}"
+        text = ": ".join(filter(None, (call, self.message)))
+        return f"{text} ({self.hint})" if self.hint else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default an exception is pickled by its positional arguments alone; ours has its facts by keyword.
+        return type(self).__new__, (type(self), *self.args), self.__dict__
+
+
+class WRConnectionError(WRError):
+    """The API could not be reached, or the connection broke before an answer came."""
+
+    hint = "check the connection's host, and the network between Airflow and White Rabbit"
+
+
+class WRTimeoutError(WRError):
+    """A wait or a call ran out of time. A run that was waited for goes on: there is no call to cancel it."""
+
+
+class WRAuthError(WRError):
+    """The API refused the key (401), or the key may not use this workflow (403)."""
+
+    @property
+    def hint(self) -> str:  # type: ignore[override]
+        if self.status_code == 403:
+            return "the API key may be limited to other workflows: see Workspace Settings, API Keys"
+        return "check the API key in the Airflow connection's password"
+
+
+class WRNotFoundError(WRError):
+    """The API does not know the workflow, component or run (404)."""
+
+    hint = "check the id, and that the API key belongs to the same workspace"
+
+
+class WRValidationError(WRError):
+    """Bad input: refused by us before anything was sent, or by the API (400, 409, 422)."""
+
+
+class WRRateLimitError(WRError):
+    """The API's rate limit was met (429)."""
+
+
+class WRServerError(WRError):
+    """The API, or a proxy before it, failed (5xx)."""
+
+    hint = "the fault is on the other side: try again later"
+
+
+class WRProtocolError(WRError):
+    """An answer that is not what the API's protocol promises: a redirect, HTML, wrong types, too large."""
+
+
+class WRTriggerUnknownError(WRError, AirflowFailException):
+    """
+    A trigger request was sent, and whether it started a run cannot be known.
+
+    Airflow does not retry a task that raises it, since a second request could start a second run.
+
+    :param reason: what kept us from knowing.
+    """
+
+    hint = "look in the White Rabbit dashboard whether a run was started; clear the task to start one"
+
+    def __init__(self, message: str, *, reason: WRError, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.reason = reason
+
+
+class WRRunEndedError(WRError):
+    """
+    The run ended, but not well.
+
+    :param run: the finished run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(_ending(run))
+        self.run = run
+
+
+class WRRunFailedError(WRRunEndedError):
+    """The run ended FAILED. Its text lists each failed stage: module, attempt, error."""
+
+
+class WRRunCanceledError(WRRunEndedError):
+    """The run ended CANCELED. Its text gives the reason, where one was left."""
+
+
+class WRRunFailedFinalError(WRRunFailedError, AirflowFailException):
+    """As its parent, where a retry of the task would only meet the same ended run; Airflow does not retry."""
+
+
+class WRRunCanceledFinalError(WRRunCanceledError, AirflowFailException):
+    """As its parent, where a retry of the task would only meet the same ended run; Airflow does not retry."""
+
+
+def run_ended_error(run: Run, *, final: bool) -> WRRunEndedError:
+    """
+    Return the error for a run that ended FAILED or CANCELED.
+
+    :param final: whether a retry of the task could only meet the same run again.
+    """
+    if run.status == "FAILED":
+        return WRRunFailedFinalError(run) if final else WRRunFailedError(run)
+    return WRRunCanceledFinalError(run) if final else WRRunCanceledError(run)
+
+
+def _ending(run: Run) -> str:
+    text = f"run {run.id} ended {run.status}"
+    if run.cancel_reason:
+        text += f": {run.cancel_reason}"
+    if run.total_usage is not None:
+        text += f", {run.total_usage:.12g} credits used"
+    for stage in run.failed_stages:
+        text += f"\n  {stage.module} failed at attempt {stage.execution_attempt}: {stage.error_text}"
+    return text

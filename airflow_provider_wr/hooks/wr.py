@@ -1,0 +1,512 @@
+"""
+The hooks: White Rabbit's calls over ``requests`` (:class:`WRHook`) and ``aiohttp`` (:class:`WRAsyncHook`).
+
+What a call sends and what its answer means is in :mod:`airflow_provider_wr.protocol`, how a run is waited for
+in :mod:`airflow_provider_wr.waiting`. A hook carries bytes, and does what these two say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from functools import cached_property, partial
+from typing import Any, TypeVar, cast
+
+import aiohttp
+import requests
+import urllib3.exceptions
+from airflow.providers.common.compat.sdk import BaseHook
+from tenacity import AsyncRetrying, Retrying
+from yarl import URL
+
+from airflow_provider_wr import protocol, waiting
+from airflow_provider_wr.connection import WRSettings
+from airflow_provider_wr.exceptions import WRError, WRNotFoundError
+from airflow_provider_wr.hooks.session import SharedSession, new_session
+from airflow_provider_wr.models import Run, RunEvent, TriggeredRun
+from airflow_provider_wr.protocol import Answer, Call
+from airflow_provider_wr.sse import EventStream
+from airflow_provider_wr.waiting import (
+    FollowStream,
+    OpenStream,
+    Pause,
+    Progress,
+    ReadRun,
+    Reconnect,
+    Sign,
+    Step,
+)
+
+T = TypeVar("T")
+OnEvent = Callable[[RunEvent], None]
+
+#: Bytes that are read at a time.
+CHUNK_BYTES = 64 * 1024
+
+#: A run that cannot exist: reading it tells whether the API accepts the key, and changes nothing.
+NO_RUN = "00000000-0000-0000-0000-000000000000"
+
+
+class WRHook(BaseHook):
+    """
+    White Rabbit's API, synchronously. Also a context manager, which closes its connections.
+
+    Every call raises a :class:`~airflow_provider_wr.exceptions.WRError`; bad input is refused before anything
+    is sent. A call that failed on the way is sent again, a few times, where that can do no harm.
+
+    :param wr_conn_id: the Airflow connection, of type ``wr``.
+    :param workflow_id: UUID of the workflow used where a call names none; None for the connection's.
+    """
+
+    conn_name_attr = "wr_conn_id"
+    default_conn_name = "wr_default"
+    conn_type = "wr"
+    hook_name = "White Rabbit"
+
+    def __init__(self, wr_conn_id: str = default_conn_name, *, workflow_id: str | None = None) -> None:
+        super().__init__()
+        self.wr_conn_id = wr_conn_id
+        self.workflow_id = workflow_id
+
+    @cached_property
+    def settings(self) -> WRSettings:
+        """What the Airflow connection says, looked up once."""
+        return WRSettings.load(self.wr_conn_id)
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        return requests.Session()
+
+    def get_conn(self) -> requests.Session:
+        """Return the session that the calls share. It holds no key: that goes with each request."""
+        return self._session
+
+    def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        self._session.close()
+
+    def __enter__(self) -> WRHook:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def trigger_run(self, workflow_id: str | None = None) -> TriggeredRun:
+        """
+        Start a run. Returns as soon as the API has taken it on.
+
+        The request is sent again only where it cannot have been obeyed: no connection was made, or 429.
+
+        :param workflow_id: UUID; None for the hook's, or else the connection's.
+
+        Raises :class:`~airflow_provider_wr.exceptions.WRTriggerUnknownError` when it cannot be known whether
+        a run was started.
+        """
+        return self._call(protocol.trigger_run(self.choose_workflow(workflow_id)))
+
+    def get_run(self, run_id: str) -> Run:
+        """Return a run as it is now, finished or not."""
+        return self._call(protocol.get_run(run_id))
+
+    def update_component(
+        self,
+        component_id: str,
+        *,
+        workflow_id: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        position: Sequence[float] | None = None,
+    ) -> None:
+        """
+        Change a component; what is None is left as it is.
+
+        :param component_id: UUID.
+        :param workflow_id: UUID; None for the hook's, or else the connection's.
+        :param config: merged into the existing values, on the server.
+        :param name: the name shown on the canvas.
+        :param position: ``[x, y]`` on the canvas.
+        """
+        workflow_id = self.choose_workflow(workflow_id)
+        self._call(
+            protocol.update_component(workflow_id, component_id, config=config, name=name, position=position)
+        )
+
+    def stream_run(self, run_id: str) -> Iterator[RunEvent]:
+        """
+        Yield a run's events as they come, over one connection, until a terminal one or the server closes it.
+
+        The stream has no replay: what happened before it was open is not told.
+        """
+        response = self._open_stream(run_id, within=None)
+        for event in filter(None, _signs(run_id, response, within=None)):
+            yield event
+            if event.is_terminal:
+                return
+
+    def wait_for_run(
+        self, run_id: str, *, timeout: float | None = 300.0, on_event: OnEvent | None = None
+    ) -> Run:
+        """
+        Wait until a run has ended, and return it whatever its status. Survives dropped streams.
+
+        :param timeout: seconds; None waits for as long as it takes.
+        :param on_event: called with each event of the stream.
+
+        Raises :class:`~airflow_provider_wr.exceptions.WRTimeoutError` when time has run out; the run goes on.
+        """
+        progress = Progress()
+        stream: requests.Response | None = None
+
+        def do(step: Step) -> Any:
+            nonlocal stream
+            match step:
+                case OpenStream():
+                    if stream is not None:
+                        stream.close()
+                    stream = self._open_stream(run_id, within=step.within)
+                case ReadRun():
+                    run = self._send(protocol.get_run(run_id), within=step.within)
+                    progress.see(run)
+                    return run
+                case FollowStream() if stream is not None:
+                    signs = _signs(run_id, stream, within=step.within)
+                    return waiting.follow(signs, partial(_show, progress, on_event))
+                case Reconnect():
+                    del self.settings
+                case Pause():
+                    time.sleep(step.within)
+            return None
+
+        try:
+            return waiting.drive(waiting.wait(run_id, timeout=timeout), do)
+        finally:
+            if stream is not None:
+                stream.close()
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask for a run that cannot exist: "not found" means that the API accepts the key."""
+        try:
+            self._call(protocol.get_run(NO_RUN))
+        except WRNotFoundError:
+            return True, f"The API at {self.settings.base_url} accepts the key"
+        except Exception as error:
+            return False, str(error)
+        return False, "The API found a run that cannot exist: is the host White Rabbit's?"
+
+    def choose_workflow(self, workflow_id: str | None = None) -> str:
+        """Return the workflow that a call is for: the one given, or else the hook's, or the connection's."""
+        return protocol.choose_workflow(workflow_id, self.workflow_id, self.settings.workflow_id)
+
+    def _call(self, call: Call[T]) -> T:
+        return cast("T", Retrying(**waiting.RETRYING)(self._send, call))
+
+    def _send(self, call: Call[T], *, within: float | None = None) -> T:
+        """Send a call once; the whole answer must be there within ``within`` seconds, or the read timeout."""
+        # A pooled connection may have been closed on the other side, which shows only once something was
+        # sent. That leaves a doubt about a trigger which a new connection does not leave.
+        session = self._session if call.triggers is None else requests.Session()
+        seconds = _least(self.settings.read_timeout, within)
+        until = time.monotonic() + seconds
+        try:
+            response = self._request(session, call, read_timeout=seconds)
+            return protocol.read_answer(call, _answer(call, response, within=until - time.monotonic()))
+        finally:
+            if session is not self._session:
+                session.close()
+
+    def _open_stream(self, run_id: str, *, within: float | None) -> requests.Response:
+        call = protocol.stream_run(run_id)
+        response = self._request(self._session, call, read_timeout=_least(waiting.SILENCE, within))
+        if not response.ok or response.is_redirect:
+            protocol.read_answer(call, _answer(call, response, within=self.settings.read_timeout))
+        protocol.check_stream(call, response.headers)
+        return response
+
+    def _request(
+        self, session: requests.Session, call: Call[Any], *, read_timeout: float
+    ) -> requests.Response:
+        """Send a call, and return when the head of its answer is there."""
+        settings = self.settings
+        try:
+            return session.request(
+                call.method,
+                settings.base_url + call.path,
+                data=call.body,
+                headers=call.headers(settings, now=time.time()),
+                timeout=(min(settings.connect_timeout, read_timeout), read_timeout),
+                allow_redirects=False,
+                stream=True,
+                verify=settings.verify,
+            )
+        except requests.RequestException as error:
+            raise _requests_error(call, error) from error
+
+
+def _answer(call: Call[Any], response: requests.Response, *, within: float) -> Answer:
+    body = bytearray()
+    for chunk in _chunks(call, response, within=within):
+        body += chunk
+        if len(body) > protocol.body_limit(response.status_code):
+            break
+    return Answer(response.status_code, response.headers, bytes(body))
+
+
+def _signs(run_id: str, response: requests.Response, *, within: float | None) -> Iterator[Sign]:
+    events = EventStream()
+    for chunk in _chunks(protocol.stream_run(run_id), response, within=within):
+        for data in events.feed(chunk):
+            yield protocol.read_event(run_id, data)
+
+
+def _chunks(call: Call[Any], response: requests.Response, *, within: float | None) -> Iterator[bytes]:
+    """
+    Yield the body as it arrives, and close the response at the end.
+
+    :param within: seconds for all of it: the request's read timeout bounds only the silence between bytes.
+    """
+    time_is_up = threading.Event()
+
+    def cut() -> None:
+        time_is_up.set()
+        with suppress(OSError, RuntimeError, ValueError):  # it is closed already
+            response.raw.shutdown()
+
+    timer = threading.Timer(max(0.0, within), cut) if within is not None else None
+    try:
+        if timer is not None:
+            timer.start()
+        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
+            yield chunk
+        if time_is_up.is_set():
+            raise TimeoutError(f"{within:.1f} s have passed")
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        timed_out = time_is_up.is_set() or isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError))
+        raise protocol.no_answer(call, error, sent=True, timed_out=timed_out) from error
+    finally:
+        if timer is not None:
+            timer.cancel()
+            timer.join()
+        response.close()
+
+
+def _requests_error(call: Call[Any], error: requests.RequestException) -> WRError:
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    never_sent = isinstance(
+        error, (requests.ConnectTimeout, requests.exceptions.ProxyError, ValueError)
+    ) or isinstance(reason, urllib3.exceptions.NewConnectionError)
+    return protocol.no_answer(
+        call,
+        error,
+        sent=not (never_sent or _is_certificate_error(error)),
+        timed_out=isinstance(error, requests.Timeout),
+    )
+
+
+def _is_certificate_error(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+class WRAsyncHook:
+    """
+    White Rabbit's API for an event loop: as :class:`WRHook`, awaited. Use it with ``async with``.
+
+    All hooks of a connection on one event loop share one session.
+
+    :param wr_conn_id: the Airflow connection, of type ``wr``.
+    :param workflow_id: UUID of the workflow used where a call names none; None for the connection's.
+    """
+
+    _shared: SharedSession
+
+    def __init__(self, wr_conn_id: str = WRHook.default_conn_name, *, workflow_id: str | None = None) -> None:
+        self.wr_conn_id = wr_conn_id
+        self.workflow_id = workflow_id
+
+    async def __aenter__(self) -> WRAsyncHook:
+        self._shared = await SharedSession.join(self.wr_conn_id)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._shared.leave()
+
+    async def trigger_run(self, workflow_id: str | None = None) -> TriggeredRun:
+        """Start a run; see :meth:`WRHook.trigger_run`."""
+        return await self._call(protocol.trigger_run(self.choose_workflow(workflow_id)))
+
+    async def get_run(self, run_id: str) -> Run:
+        """Return a run as it is now, finished or not."""
+        return await self._call(protocol.get_run(run_id))
+
+    async def update_component(
+        self,
+        component_id: str,
+        *,
+        workflow_id: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        position: Sequence[float] | None = None,
+    ) -> None:
+        """Change a component; see :meth:`WRHook.update_component`."""
+        workflow_id = self.choose_workflow(workflow_id)
+        await self._call(
+            protocol.update_component(workflow_id, component_id, config=config, name=name, position=position)
+        )
+
+    async def stream_run(self, run_id: str) -> AsyncIterator[RunEvent]:
+        """Yield a run's events as they come; see :meth:`WRHook.stream_run`."""
+        response = await self._open_stream(run_id, within=None)
+        async with aclosing(_asigns(run_id, response)) as signs:
+            async for event in signs:
+                if event is not None:
+                    yield event
+                    if event.is_terminal:
+                        return
+
+    async def wait_for_run(
+        self, run_id: str, *, timeout: float | None = 300.0, on_event: OnEvent | None = None
+    ) -> Run:
+        """Wait until a run has ended; see :meth:`WRHook.wait_for_run`."""
+        progress = Progress()
+        stream: aiohttp.ClientResponse | None = None
+
+        async def do(step: Step) -> Any:
+            nonlocal stream
+            match step:
+                case OpenStream():
+                    if stream is not None:
+                        stream.close()
+                    stream = await self._open_stream(run_id, within=step.within)
+                case ReadRun():
+                    run = await self._send(protocol.get_run(run_id), within=step.within)
+                    progress.see(run)
+                    return run
+                case FollowStream() if stream is not None:
+                    async with aclosing(_asigns(run_id, stream)) as signs:
+                        return await waiting.afollow(signs, partial(_show, progress, on_event))
+                case Reconnect():
+                    await self._shared.renew()
+                case Pause():
+                    await asyncio.sleep(step.within)
+            return None
+
+        try:
+            return await waiting.adrive(waiting.wait(run_id, timeout=timeout), do)
+        finally:
+            if stream is not None:
+                stream.close()
+
+    def choose_workflow(self, workflow_id: str | None = None) -> str:
+        """Return the workflow that a call is for; see :meth:`WRHook.choose_workflow`."""
+        return protocol.choose_workflow(
+            workflow_id, self.workflow_id, self._shared.endpoint.settings.workflow_id
+        )
+
+    async def _call(self, call: Call[T]) -> T:
+        return await AsyncRetrying(**waiting.RETRYING)(self._send, call)
+
+    async def _send(self, call: Call[T], *, within: float | None = None) -> T:
+        """Send a call once; the whole answer must be there within ``within`` seconds, or the read timeout."""
+        session = self._shared.http if call.triggers is None else new_session()
+        try:
+            async with self._shared.calls:
+                seconds = _least(self._shared.endpoint.settings.read_timeout, within)
+                response = await self._request(session, call, total=seconds)
+                return protocol.read_answer(call, await _aanswer(call, response))
+        finally:
+            if session is not self._shared.http:
+                await session.close()
+
+    async def _open_stream(self, run_id: str, *, within: float | None) -> aiohttp.ClientResponse:
+        call = protocol.stream_run(run_id)
+        response = await self._request(self._shared.http, call, total=within, silence=waiting.SILENCE)
+        if not 200 <= response.status < 300:
+            protocol.read_answer(call, await _aanswer(call, response))
+        protocol.check_stream(call, response.headers)
+        return response
+
+    async def _request(
+        self,
+        session: aiohttp.ClientSession,
+        call: Call[Any],
+        *,
+        total: float | None,
+        silence: float | None = None,
+    ) -> aiohttp.ClientResponse:
+        """Send a call, and return when the head of its answer is there; the timeouts hold for its body too."""
+        endpoint = self._shared.endpoint
+        settings = endpoint.settings
+        try:
+            return await session.request(
+                call.method,
+                URL(settings.base_url + call.path, encoded=True),
+                data=call.body,
+                headers=call.headers(settings, now=time.time()),
+                timeout=aiohttp.ClientTimeout(
+                    total=total, sock_connect=settings.connect_timeout, sock_read=silence
+                ),
+                allow_redirects=False,
+                ssl=endpoint.tls,
+                proxy=endpoint.proxy,
+            )
+        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+            raise _aiohttp_error(call, error) from error
+
+
+async def _aanswer(call: Call[Any], response: aiohttp.ClientResponse) -> Answer:
+    body = bytearray()
+    async with aclosing(_achunks(call, response)) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > protocol.body_limit(response.status):
+                break
+    return Answer(response.status, response.headers, bytes(body))
+
+
+async def _asigns(run_id: str, response: aiohttp.ClientResponse) -> AsyncGenerator[Sign]:
+    events = EventStream()
+    async with aclosing(_achunks(protocol.stream_run(run_id), response)) as chunks:
+        async for chunk in chunks:
+            for data in events.feed(chunk):
+                yield protocol.read_event(run_id, data)
+
+
+async def _achunks(call: Call[Any], response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
+    """Yield the body as it arrives, and close the response at the end; the request's timeout holds."""
+    try:
+        async for chunk in response.content.iter_any():
+            yield chunk
+    except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+        raise _aiohttp_error(call, error) from error
+    finally:
+        response.close()
+
+
+def _aiohttp_error(call: Call[Any], error: BaseException) -> WRError:
+    never_sent = isinstance(
+        error,
+        (
+            aiohttp.ClientConnectorError,
+            aiohttp.ClientHttpProxyError,
+            aiohttp.ConnectionTimeoutError,
+            ValueError,
+        ),
+    )
+    return protocol.no_answer(
+        call, error, sent=not never_sent, timed_out=isinstance(error, asyncio.TimeoutError)
+    )
+
+
+def _show(progress: Progress, on_event: OnEvent | None, sign: Sign) -> None:
+    progress.see(sign)
+    if on_event is not None and sign is not None:
+        on_event(sign)
+
+
+def _least(seconds: float, within: float | None) -> float:
+    return seconds if within is None else min(seconds, within)

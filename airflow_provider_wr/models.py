@@ -1,0 +1,285 @@
+"""
+What the API tells of a run, parsed once into frozen values.
+
+Field names are the API's, in Python's spelling. Statuses that the API's documentation does not list are
+kept as plain text, unknown fields are kept in ``raw``, and an absent nullable field is None. Anything else
+that is not what the API promises raises :class:`~airflow_provider_wr.exceptions.WRProtocolError`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeVar, cast
+
+from airflow_provider_wr.exceptions import WRProtocolError
+
+
+class RunStatus(str, Enum):
+    """The documented statuses of a run."""
+
+    CREATED = "CREATED"
+    EXECUTING = "EXECUTING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+
+    __str__ = str.__str__
+
+
+class StageStatus(str, Enum):
+    """The documented statuses of a stage."""
+
+    CREATED = "CREATED"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+
+    __str__ = str.__str__
+
+
+#: What has one of these statuses will never change again; the words are the same for runs and stages.
+TERMINAL: frozenset[str] = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED})
+
+
+@dataclass(frozen=True, slots=True)
+class TriggeredRun:
+    """
+    The answer to a trigger.
+
+    :param run_id: UUID of the run that was started.
+    :param job_id: the queue's name for it, an opaque text; None where the API left it out.
+    """
+
+    run_id: str
+    job_id: str | None
+
+    @classmethod
+    def from_json(cls, body: Any) -> TriggeredRun:
+        """Read ``{"runId", "jobId"}``; raises :class:`WRProtocolError`."""
+        answer = _object(body, "the trigger's answer")
+        return cls(run_id=_required(answer, "runId", str), job_id=_optional(answer, "jobId", str))
+
+
+@dataclass(frozen=True, slots=True)
+class RunStage:
+    """
+    One stage of a run.
+
+    :param id: UUID of the stage.
+    :param module: what the stage does, such as ``HTTP_REQUEST``.
+    :param status: a :class:`StageStatus`, or plain text where the API has a new one.
+    :param output: any JSON; None until the stage has one, and in a stream's events.
+    :param error: any JSON; None unless the stage failed.
+    :param credit_usage: credits; None where the API did not say.
+    :param execution_attempt: 1 is the first; None where the API did not say.
+    :param updated_at: ISO 8601, as the API sent it; None where it did not.
+    """
+
+    id: str
+    module: str
+    status: StageStatus | str
+    output: Any = None
+    error: Any = None
+    credit_usage: float | None = None
+    execution_attempt: int | None = None
+    updated_at: str | None = None
+
+    @classmethod
+    def from_json(cls, value: Any) -> RunStage:
+        """Read one of ``runStages`` or ``nonTerminalStages``; raises :class:`WRProtocolError`."""
+        stage = _object(value, "a stage")
+        return cls(
+            id=_required(stage, "id", str),
+            module=_required(stage, "module", str),
+            status=_status(StageStatus, _required(stage, "status", str)),
+            output=stage.get("output"),
+            error=stage.get("error"),
+            credit_usage=_optional(stage, "creditUsage", float),
+            execution_attempt=_optional(stage, "executionAttempt", int),
+            updated_at=_optional(stage, "updatedAt", str),
+        )
+
+    @property
+    def error_text(self) -> str:
+        """The error in one line: its ``message`` where it has one, else its JSON."""
+        error = self.error
+        if isinstance(error, dict) and isinstance(error.get("message"), str):
+            error = error["message"]
+        text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
+        return " ".join(text.split())[:500]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """
+    A run as it was when the API was asked.
+
+    :param id: UUID of the run.
+    :param status: a :class:`RunStatus`, or plain text where the API has a new one.
+    :param pending_stage_count: stages that have not ended; None where the API did not say.
+    :param failed_stage_count: stages that failed; None where the API did not say.
+    :param cancel_requested_at: ISO 8601; None unless somebody asked to cancel the run.
+    :param cancel_reason: None unless somebody gave one.
+    :param total_usage: credits used so far; None where the API did not say.
+    :param created_at: ISO 8601, as the API sent it; None where it did not.
+    :param updated_at: ISO 8601, as the API sent it; None where it did not.
+    :param stages: the run's stages, in the API's order.
+    :param raw: the JSON as it came, with every field.
+    """
+
+    id: str
+    status: RunStatus | str
+    pending_stage_count: int | None
+    failed_stage_count: int | None
+    cancel_requested_at: str | None
+    cancel_reason: str | None
+    total_usage: float | None
+    created_at: str | None
+    updated_at: str | None
+    stages: tuple[RunStage, ...]
+    raw: dict[str, Any] = field(compare=False, repr=False)
+
+    @classmethod
+    def from_json(cls, body: Any) -> Run:
+        """Read a run's details; raises :class:`WRProtocolError`."""
+        run = _object(body, "a run")
+        return cls(
+            id=_required(run, "id", str),
+            status=_status(RunStatus, _required(run, "status", str)),
+            pending_stage_count=_optional(run, "pendingStageCount", int),
+            failed_stage_count=_optional(run, "failedStageCount", int),
+            cancel_requested_at=_optional(run, "cancelRequestedAt", str),
+            cancel_reason=_optional(run, "cancelReason", str),
+            total_usage=_optional(run, "totalUsage", float),
+            created_at=_optional(run, "createdAt", str),
+            updated_at=_optional(run, "updatedAt", str),
+            stages=_stages(run, "runStages"),
+            raw=run,
+        )
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the run has ended, well or not."""
+        return self.status in TERMINAL
+
+    @property
+    def failed_stages(self) -> tuple[RunStage, ...]:
+        """The stages that failed, in the API's order."""
+        return tuple(stage for stage in self.stages if stage.status == StageStatus.FAILED)
+
+    @property
+    def active_stages(self) -> tuple[RunStage, ...]:
+        """The stages that have not ended, in the API's order."""
+        return tuple(stage for stage in self.stages if stage.status not in TERMINAL)
+
+    def as_xcom(self, *, stage_outputs: bool = True) -> dict[str, Any]:
+        """
+        Return the API's JSON, key for key.
+
+        :param stage_outputs: False leaves the ``output`` of each stage out.
+        """
+        if stage_outputs or "runStages" not in self.raw:
+            return self.raw
+        stages = [{k: v for k, v in stage.items() if k != "output"} for stage in self.raw["runStages"]]
+        return {**self.raw, "runStages": stages}
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """
+    What the stream told of a run, at one moment.
+
+    :param run_id: UUID of the run.
+    :param status: a :class:`RunStatus`, or plain text where the API has a new one.
+    :param total_usage: credits used so far; None where the event did not say.
+    :param pending_stage_count: stages that have not ended; None where the event did not say.
+    :param failed_stage_count: stages that failed; None where the event did not say.
+    :param active_stages: the stages that had not ended (``nonTerminalStages``), without their outputs.
+    :param timestamp: as the API sent it; None where it did not.
+    :param raw: the JSON as it came, with every field.
+    """
+
+    run_id: str
+    status: RunStatus | str
+    total_usage: float | None
+    pending_stage_count: int | None
+    failed_stage_count: int | None
+    active_stages: tuple[RunStage, ...]
+    timestamp: Any
+    raw: dict[str, Any] = field(compare=False, repr=False)
+
+    @classmethod
+    def from_json(cls, data: Any) -> RunEvent:
+        """Read the data of one event; raises :class:`WRProtocolError`."""
+        event = _object(data, "an event")
+        output = _optional(event, "output", dict) or {}
+        return cls(
+            run_id=_required(event, "id", str),
+            status=_status(RunStatus, _required(event, "status", str)),
+            total_usage=_optional(output, "totalUsage", float),
+            pending_stage_count=_optional(output, "pendingStageCount", int),
+            failed_stage_count=_optional(output, "failedStageCount", int),
+            active_stages=_stages(output, "nonTerminalStages"),
+            timestamp=event.get("timestamp"),
+            raw=event,
+        )
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the run has ended, well or not. The run itself may say so a moment later."""
+        return self.status in TERMINAL
+
+
+T = TypeVar("T")
+_StatusT = TypeVar("_StatusT", RunStatus, StageStatus)
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise WRProtocolError(f"{what} should be a JSON object, and is {_kind(value)}")
+    return value
+
+
+def _required(parent: dict[str, Any], key: str, kind: type[T]) -> T:
+    value = _optional(parent, key, kind)
+    if value is None:
+        raise WRProtocolError(f"the field {key!r} is missing")
+    return value
+
+
+def _optional(parent: dict[str, Any], key: str, kind: type[T]) -> T | None:
+    value = parent.get(key)
+    if value is None or type(value) is kind or (kind is float and type(value) is int):
+        return cast("T | None", value)
+    if kind is int and type(value) is float and value.is_integer():
+        return cast("T", int(value))
+    raise WRProtocolError(f"the field {key!r} should be {_NAMES[kind]}, and is {_kind(value)}")
+
+
+def _stages(parent: dict[str, Any], key: str) -> tuple[RunStage, ...]:
+    return tuple(RunStage.from_json(stage) for stage in _optional(parent, key, list) or ())
+
+
+def _status(statuses: type[_StatusT], text: str) -> _StatusT | str:
+    try:
+        return statuses(text)
+    except ValueError:
+        return text
+
+
+_NAMES: dict[type, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
+
+
+def _kind(value: Any) -> str:
+    return _NAMES.get(type(value), type(value).__name__)

@@ -1,0 +1,79 @@
+"""
+Server-Sent Events, cut out of a stream of bytes without I/O.
+
+We find where an event ends, in whatever pieces the bytes arrive, and bound what a server can make us hold;
+``sseclient-py`` reads the fields of each whole event, for both transports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sseclient import SSEClient
+
+from airflow_provider_wr.exceptions import WRProtocolError
+
+#: Bytes that one event may have. A fan-out of thousands of stages makes events of some hundred KiB.
+MAX_EVENT_BYTES = 16 * 2**20
+
+#: Lines that one event may have; White Rabbit's have one or two.
+MAX_EVENT_LINES = 10_000
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class EventStream:
+    """
+    An incremental parser: feed it bytes as they come, get the data of every event that is whole.
+
+    Lines end with CR, LF or CRLF; a cut may be anywhere, even inside a character. Comments, which are the
+    heartbeat in one of its two forms, and events without data come out as the empty text.
+    """
+
+    __slots__ = ("_after_cr", "_buffer", "_started")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._after_cr = False
+        self._started = False
+
+    def feed(self, chunk: bytes) -> list[str]:
+        """Return the data of the events that ``chunk`` completes; raises :class:`WRProtocolError`."""
+        if self._after_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+            self._after_cr = False
+        if chunk:
+            self._after_cr = chunk.endswith(b"\r")
+        if b"\r" in chunk:
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        searched = max(len(self._buffer) - 1, 0)
+        self._buffer += chunk
+        if self._buffer.find(b"\n\n", searched) < 0:
+            self._check(self._buffer)
+            return []
+        *frames, rest = bytes(self._buffer).split(b"\n\n")
+        self._buffer = bytearray(rest)
+        return [self._data(frame) for frame in frames]
+
+    def _data(self, frame: bytes) -> str:
+        self._check(frame)
+        if not self._started:
+            self._started = True
+            frame = frame.removeprefix(_BOM)
+        return "\n".join(event.data for event in _events(frame))
+
+    @staticmethod
+    def _check(frame: bytes | bytearray) -> None:
+        if len(frame) > MAX_EVENT_BYTES or frame.count(b"\n") > MAX_EVENT_LINES:
+            raise WRProtocolError(
+                f"the stream sent an event of more than {MAX_EVENT_BYTES} bytes or {MAX_EVENT_LINES} lines"
+            )
+
+
+def _events(frame: bytes) -> Iterator[Any]:
+    try:
+        frame.decode()
+    except UnicodeDecodeError:
+        frame = frame.decode(errors="replace").encode()
+    return SSEClient(iter([frame + b"\n\n"])).events()

@@ -1,0 +1,342 @@
+"""
+The rules of waiting for a run, without I/O.
+
+:func:`wait` is a generator that says what to do next – open the stream, read the run, follow the stream,
+pause, read the connection again – and is told how it went. The two hooks do as it says, one with ``requests``
+and one with ``aiohttp``, so that both wait by the same rules.
+
+The stream has no replay: a run that ends just before we subscribe may never send a terminal event. So the run
+is read once after the stream is open, and again whenever the stream ends, breaks or goes silent.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from tenacity import RetryCallState, retry_if_exception, stop_after_attempt
+
+from airflow_provider_wr.exceptions import (
+    WRAuthError,
+    WRConnectionError,
+    WRError,
+    WRNotFoundError,
+    WRProtocolError,
+    WRRateLimitError,
+    WRServerError,
+    WRTimeoutError,
+)
+from airflow_provider_wr.models import Run, RunEvent, StageStatus
+from airflow_provider_wr.protocol import CALL_ATTEMPTS, may_send_again
+
+log = logging.getLogger(__name__)
+
+#: Seconds without a byte after which a stream is taken for dead: three of the server's heartbeats.
+SILENCE = 45.0
+
+#: Seconds after the first attempt in which a 404 may mean that the run is not visible yet.
+NOT_YET_VISIBLE = 30.0
+
+#: Seconds that a pause grows to.
+MAX_PAUSE = 60.0
+
+#: Stages that a progress line names.
+STAGES_SHOWN = 5
+
+
+# --- steps ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """
+    Something for a hook to do.
+
+    :param within: seconds that it may take; None for as long as the hook lets it.
+    """
+
+    within: float | None
+
+
+class OpenStream(Step):
+    """Open the run's stream, in place of one that is open already. Answer: None."""
+
+
+class ReadRun(Step):
+    """Read the run. Answer: the :class:`Run`."""
+
+
+class FollowStream(Step):
+    """Follow the stream until it ends, breaks, is silent or tells of the run's end. Answer: a StreamEnd."""
+
+
+class Reconnect(Step):
+    """Read the Airflow connection again, since its key was refused. Answer: None."""
+
+
+class Pause(Step):
+    """Do nothing for ``within`` seconds. Answer: None."""
+
+    within: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """
+    How following a stream ended.
+
+    :param flowed: whether any event came.
+    :param error: why it broke; None when it ended by itself.
+    """
+
+    flowed: bool
+    error: WRError | None = None
+
+
+def wait(
+    run_id: str,
+    *,
+    timeout: float | None,
+    clock: Callable[[], float] = time.monotonic,
+    jitter: Callable[[], float] = random.random,
+) -> Generator[Step, Any, Run]:
+    """
+    Say, step by step, how to wait for a run. Returns it once it has ended, whatever its status.
+
+    A step that fails is answered by throwing its :class:`WRError` in.
+
+    :param timeout: seconds; None waits for as long as it takes.
+    :param clock: seconds, monotonic.
+    :param jitter: a number from 0 to 1 on each call.
+
+    Raises :class:`WRTimeoutError` when time has run out, and the error of a step that time cannot mend.
+    """
+    started = clock()
+    status = "not seen"
+    failures = 0
+    stream_failed = False
+    key_was_read_again = False
+
+    def left() -> float | None:
+        if timeout is None:
+            return None
+        seconds = started + timeout - clock()
+        if seconds <= 0:
+            raise WRTimeoutError(
+                f"the wait for run {run_id} timed out after {timeout:.12g} s; the run, last seen {status}, "
+                "goes on: White Rabbit has no call to cancel it"
+            )
+        return seconds
+
+    def read() -> Generator[Step, Any, Run]:
+        nonlocal status, key_was_read_again
+        run: Run = yield ReadRun(left())
+        status = run.status
+        key_was_read_again = False
+        return run
+
+    while True:
+        try:
+            if stream_failed:
+                # A stream that cannot be opened must not hide that the run has ended.
+                stream_failed = False
+                if (run := (yield from read())).is_terminal:
+                    return run
+            stream_failed = True
+            yield OpenStream(left())
+            stream_failed = False
+            if (run := (yield from read())).is_terminal:
+                return run
+            end: StreamEnd = yield FollowStream(left())
+            if end.flowed:
+                failures = 0
+            if (run := (yield from read())).is_terminal:
+                return run
+            because = end.error or "its stream ended"
+        except WRAuthError:
+            if key_was_read_again:
+                raise
+            key_was_read_again = True
+            yield Reconnect(left())
+            continue
+        except WRError as error:
+            left()
+            if not _time_may_mend(error, waited=clock() - started):
+                raise
+            because = error
+        seconds = pause(failures, because, jitter=jitter)
+        failures += 1
+        remaining = left()
+        level = logging.WARNING if isinstance(because, WRError) else logging.INFO
+        log.log(level, "Run %s: %s; looking again in %.1f s", run_id, because, seconds)
+        yield Pause(seconds if remaining is None else min(seconds, remaining))
+
+
+def _time_may_mend(error: WRError, *, waited: float) -> bool:
+    if isinstance(error, WRNotFoundError):
+        return waited < NOT_YET_VISIBLE
+    return isinstance(
+        error, (WRConnectionError, WRTimeoutError, WRRateLimitError, WRServerError, WRProtocolError)
+    )
+
+
+# --- doing as it says -------------------------------------------------------------------------------------
+
+
+def drive(steps: Generator[Step, Any, Run], do: Callable[[Step], Any]) -> Run:
+    """Do each step, tell how it went, and return the run that the steps end in."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                answer = do(step)
+            except WRError as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as end:
+        return cast("Run", end.value)
+
+
+async def adrive(steps: Generator[Step, Any, Run], do: Callable[[Step], Awaitable[Any]]) -> Run:
+    """Do as :func:`drive` does, where doing a step is awaited."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                answer = await do(step)
+            except WRError as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as end:
+        return cast("Run", end.value)
+
+
+#: What a stream shows: an event, or None for a heartbeat.
+Sign = RunEvent | None
+
+
+def follow(signs: Iterable[Sign], see: Callable[[Sign], None]) -> StreamEnd:
+    """Show each sign to ``see`` until the run has ended, the stream ends, or it breaks."""
+    flowed = False
+    try:
+        for sign in signs:
+            see(sign)
+            if sign is not None:
+                flowed = True
+                if sign.is_terminal:
+                    break
+    except WRError as error:
+        return StreamEnd(flowed, error)
+    return StreamEnd(flowed)
+
+
+async def afollow(signs: AsyncIterable[Sign], see: Callable[[Sign], None]) -> StreamEnd:
+    """Do as :func:`follow` does, where the signs are awaited."""
+    flowed = False
+    try:
+        async for sign in signs:
+            see(sign)
+            if sign is not None:
+                flowed = True
+                if sign.is_terminal:
+                    break
+    except WRError as error:
+        return StreamEnd(flowed, error)
+    return StreamEnd(flowed)
+
+
+# --- pauses -----------------------------------------------------------------------------------------------
+
+
+def pause(failures: int, because: object, *, jitter: Callable[[], float] = random.random) -> float:
+    """
+    Return the seconds to wait after failures in a row: 1, doubled each time, at most 60, with full jitter.
+
+    :param failures: how many there were before this one.
+    :param because: the last of them; the ``Retry-After`` of an answer is waited out before the jitter.
+    """
+    seconds = min(MAX_PAUSE, 2.0 ** min(failures, 10)) * jitter()
+    asked = because.retry_after if isinstance(because, WRError) else None
+    return (asked or 0.0) + seconds
+
+
+def _pause_after(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return pause(state.attempt_number - 1, error)
+
+
+def _say_again(state: RetryCallState) -> None:
+    if state.outcome and state.next_action:
+        log.warning("%s; sending it again in %.1f s", state.outcome.exception(), state.next_action.sleep)
+
+
+#: How both hooks send a plain call again, for tenacity: the same call, only where it cannot have been obeyed
+#: or may be obeyed twice.
+RETRYING: dict[str, Any] = {
+    "retry": retry_if_exception(may_send_again),
+    "stop": stop_after_attempt(CALL_ATTEMPTS),
+    "wait": _pause_after,
+    "before_sleep": _say_again,
+    "reraise": True,
+}
+
+
+# --- progress ---------------------------------------------------------------------------------------------
+
+
+class Progress:
+    """
+    Logs a line when a run's status, pending count or running stages change, at most one per second.
+
+    A line reads ``EXECUTING | 3 stages pending | 5 credits | running: X (attempt 1)``.
+
+    :param clock: seconds, monotonic.
+    """
+
+    __slots__ = ("_clock", "_said", "_said_at", "_unsaid")
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said: tuple[Any, ...] | None = None
+        self._said_at = float("-inf")
+        self._unsaid: Run | RunEvent | None = None
+
+    def see(self, now: Run | RunEvent | None) -> None:
+        """Take what is known of the run now; None is a heartbeat, on which a line held back is said."""
+        latest = now or self._unsaid
+        if latest is None:
+            return
+        self._unsaid = latest
+        if self._clock() - self._said_at < 1 and not latest.is_terminal:
+            return
+        self._unsaid = None
+        running = [stage for stage in latest.active_stages if stage.status == StageStatus.RUNNING]
+        known = (latest.status, latest.pending_stage_count, [(s.id, s.execution_attempt) for s in running])
+        if known != self._said:
+            self._said = known
+            self._said_at = self._clock()
+            log.info("%s", progress_line(latest))
+
+
+def progress_line(now: Run | RunEvent) -> str:
+    """Return one line on how far a run is; what the API did not say is left out."""
+    parts = [str(now.status)]
+    if (pending := now.pending_stage_count) is not None:
+        parts.append(f"{pending} stage{'' if pending == 1 else 's'} pending")
+    if (usage := now.total_usage) is not None:
+        parts.append(f"{usage:.12g} credit{'' if usage == 1 else 's'}")
+    running = [stage for stage in now.active_stages if stage.status == StageStatus.RUNNING]
+    if running:
+        names = [
+            f"{stage.module} (attempt {stage.execution_attempt or 1})" for stage in running[:STAGES_SHOWN]
+        ]
+        if len(running) > STAGES_SHOWN:
+            names.append(f"and {len(running) - STAGES_SHOWN} more")
+        parts.append(f"running: {', '.join(names)}")
+    return " | ".join(parts)
