@@ -148,7 +148,7 @@ class WRRunEndedError(WRError):
     """
 
     def __init__(self, run: Run) -> None:
-        super().__init__(_ending(run))
+        super().__init__(run.ending)
         self.run = run
 
 
@@ -177,14 +177,3 @@ def run_ended_error(run: Run, *, final: bool) -> WRRunEndedError:
     if run.status == "FAILED":
         return WRRunFailedFinalError(run) if final else WRRunFailedError(run)
     return WRRunCanceledFinalError(run) if final else WRRunCanceledError(run)
-
-
-def _ending(run: Run) -> str:
-    text = f"run {run.id} ended {run.status}"
-    if run.cancel_reason:
-        text += f": {run.cancel_reason}"
-    if run.total_usage is not None:
-        text += f", {run.total_usage:.12g} credits used"
-    for stage in run.failed_stages:
-        text += f"\n  {stage.module} failed at attempt {stage.execution_attempt}: {stage.error_text}"
-    return text

@@ -175,6 +175,18 @@ class Run:
         """The stages that have not ended, in the API's order."""
         return tuple(stage for stage in self.stages if stage.status not in TERMINAL)
 
+    @property
+    def ending(self) -> str:
+        """How the run ended, in words: its status, reason and credits, then a line for each failed stage."""
+        text = f"run {self.id} ended {self.status}"
+        if self.cancel_reason:
+            text += f": {self.cancel_reason}"
+        if self.total_usage is not None:
+            text += f", {self.total_usage:.12g} credits used"
+        for stage in self.failed_stages:
+            text += f"\n  {stage.module} failed at attempt {stage.execution_attempt or 1}: {stage.error_text}"
+        return text
+
     def as_xcom(self, *, stage_outputs: bool = True) -> dict[str, Any]:
         """
         Return the API's JSON, key for key.

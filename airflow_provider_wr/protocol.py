@@ -259,9 +259,7 @@ def _error(call: Call[Any], answer: Answer) -> WRError:
     if answer.status < 400:
         kind = WRProtocolError
         target = quote(answer.headers.get("Location", "nowhere"))
-        message = (
-            f"redirected to {target}, which is not followed: set the connection's host to where the API is"
-        )
+        message = f"redirected to {target}, which is not followed: set the connection's host to where the API is"
     elif answer.status == 408:
         message = f"timed out: {message}"
     elif answer.status == 401:
@@ -351,17 +349,13 @@ def _no_constant(name: str) -> None:
 
 
 def _beginning(body: bytes | str) -> str:
-    text = (
-        body[: 4 * MAX_QUOTE].decode(errors="replace") if isinstance(body, bytes) else body[: 4 * MAX_QUOTE]
-    )
+    text = body[: 4 * MAX_QUOTE].decode(errors="replace") if isinstance(body, bytes) else body[: 4 * MAX_QUOTE]
     return quote(" ".join(text.split()))
 
 
 def quote(text: str) -> str:
     """Return text of the API's fit for a log: one line, no control characters, no more than it takes."""
-    text = "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: MAX_QUOTE + 1]
-    )
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: MAX_QUOTE + 1])
     return text if len(text) <= MAX_QUOTE else f"{text[:MAX_QUOTE]}…"
 
 

@@ -165,7 +165,7 @@ def wait(
             continue
         except WRError as error:
             left()
-            if not _time_may_mend(error, waited=clock() - started):
+            if not time_may_mend(error, waited=clock() - started):
                 raise
             because = error
         seconds = pause(failures, because, jitter=jitter)
@@ -176,12 +176,15 @@ def wait(
         yield Pause(seconds if remaining is None else min(seconds, remaining))
 
 
-def _time_may_mend(error: WRError, *, waited: float) -> bool:
+def time_may_mend(error: WRError, *, waited: float) -> bool:
+    """
+    Return whether a wait should go on after ``error``.
+
+    :param waited: seconds since the first attempt.
+    """
     if isinstance(error, WRNotFoundError):
         return waited < NOT_YET_VISIBLE
-    return isinstance(
-        error, (WRConnectionError, WRTimeoutError, WRRateLimitError, WRServerError, WRProtocolError)
-    )
+    return isinstance(error, (WRConnectionError, WRTimeoutError, WRRateLimitError, WRServerError, WRProtocolError))
 
 
 # --- doing as it says -------------------------------------------------------------------------------------
@@ -333,9 +336,7 @@ def progress_line(now: Run | RunEvent) -> str:
         parts.append(f"{usage:.12g} credit{'' if usage == 1 else 's'}")
     running = [stage for stage in now.active_stages if stage.status == StageStatus.RUNNING]
     if running:
-        names = [
-            f"{stage.module} (attempt {stage.execution_attempt or 1})" for stage in running[:STAGES_SHOWN]
-        ]
+        names = [f"{stage.module} (attempt {stage.execution_attempt or 1})" for stage in running[:STAGES_SHOWN]]
         if len(running) > STAGES_SHOWN:
             names.append(f"and {len(running) - STAGES_SHOWN} more")
         parts.append(f"running: {', '.join(names)}")

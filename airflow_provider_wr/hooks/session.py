@@ -43,9 +43,7 @@ class Endpoint:
         """Look the connection up and prepare it. Blocks; raises what :meth:`WRSettings.load` raises."""
         settings = WRSettings.load(conn_id)
         # What requests would do: certificates and proxies are the same for both hooks.
-        found = requests.Session().merge_environment_settings(
-            settings.base_url, {}, None, settings.verify, None
-        )
+        found = requests.Session().merge_environment_settings(settings.base_url, {}, None, settings.verify, None)
         return cls(settings, _tls(found["verify"]), select_proxy(settings.base_url, found["proxies"]))
 
 
@@ -65,9 +63,7 @@ class SharedSession:
     Use :meth:`join`, and :meth:`leave` as often.
     """
 
-    _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedSession]]] = (
-        WeakKeyDictionary()
-    )
+    _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedSession]]] = WeakKeyDictionary()
 
     endpoint: Endpoint
     http: aiohttp.ClientSession

@@ -106,11 +106,11 @@ class WRHook(BaseHook):
         Raises :class:`~airflow_provider_wr.exceptions.WRTriggerUnknownError` when it cannot be known whether
         a run was started.
         """
-        return self._call(protocol.trigger_run(self.choose_workflow(workflow_id)))
+        return self.send(protocol.trigger_run(self.choose_workflow(workflow_id)))
 
     def get_run(self, run_id: str) -> Run:
         """Return a run as it is now, finished or not."""
-        return self._call(protocol.get_run(run_id))
+        return self.send(protocol.get_run(run_id))
 
     def update_component(
         self,
@@ -131,7 +131,7 @@ class WRHook(BaseHook):
         :param position: ``[x, y]`` on the canvas.
         """
         workflow_id = self.choose_workflow(workflow_id)
-        self._call(
+        self.send(
             protocol.update_component(workflow_id, component_id, config=config, name=name, position=position)
         )
 
@@ -147,9 +147,7 @@ class WRHook(BaseHook):
             if event.is_terminal:
                 return
 
-    def wait_for_run(
-        self, run_id: str, *, timeout: float | None = 300.0, on_event: OnEvent | None = None
-    ) -> Run:
+    def wait_for_run(self, run_id: str, *, timeout: float | None = 300.0, on_event: OnEvent | None = None) -> Run:
         """
         Wait until a run has ended, and return it whatever its status. Survives dropped streams.
 
@@ -169,7 +167,7 @@ class WRHook(BaseHook):
                         stream.close()
                     stream = self._open_stream(run_id, within=step.within)
                 case ReadRun():
-                    run = self._send(protocol.get_run(run_id), within=step.within)
+                    run = self._send_once(protocol.get_run(run_id), within=step.within)
                     progress.see(run)
                     return run
                 case FollowStream() if stream is not None:
@@ -190,7 +188,7 @@ class WRHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Ask for a run that cannot exist: "not found" means that the API accepts the key."""
         try:
-            self._call(protocol.get_run(NO_RUN))
+            self.send(protocol.get_run(NO_RUN))
         except WRNotFoundError:
             return True, f"The API at {self.settings.base_url} accepts the key"
         except Exception as error:
@@ -201,10 +199,11 @@ class WRHook(BaseHook):
         """Return the workflow that a call is for: the one given, or else the hook's, or the connection's."""
         return protocol.choose_workflow(workflow_id, self.workflow_id, self.settings.workflow_id)
 
-    def _call(self, call: Call[T]) -> T:
-        return cast("T", Retrying(**waiting.RETRYING)(self._send, call))
+    def send(self, call: Call[T]) -> T:
+        """Make a call, and again where that can do no harm; the other methods are made of this one."""
+        return cast("T", Retrying(**waiting.RETRYING)(self._send_once, call))
 
-    def _send(self, call: Call[T], *, within: float | None = None) -> T:
+    def _send_once(self, call: Call[T], *, within: float | None = None) -> T:
         """Send a call once; the whole answer must be there within ``within`` seconds, or the read timeout."""
         # A pooled connection may have been closed on the other side, which shows only once something was
         # sent. That leaves a doubt about a trigger which a new connection does not leave.
@@ -226,9 +225,7 @@ class WRHook(BaseHook):
         protocol.check_stream(call, response.headers)
         return response
 
-    def _request(
-        self, session: requests.Session, call: Call[Any], *, read_timeout: float
-    ) -> requests.Response:
+    def _request(self, session: requests.Session, call: Call[Any], *, read_timeout: float) -> requests.Response:
         """Send a call, and return when the head of its answer is there."""
         settings = self.settings
         try:
@@ -337,11 +334,11 @@ class WRAsyncHook:
 
     async def trigger_run(self, workflow_id: str | None = None) -> TriggeredRun:
         """Start a run; see :meth:`WRHook.trigger_run`."""
-        return await self._call(protocol.trigger_run(self.choose_workflow(workflow_id)))
+        return await self.send(protocol.trigger_run(self.choose_workflow(workflow_id)))
 
     async def get_run(self, run_id: str) -> Run:
         """Return a run as it is now, finished or not."""
-        return await self._call(protocol.get_run(run_id))
+        return await self.send(protocol.get_run(run_id))
 
     async def update_component(
         self,
@@ -354,7 +351,7 @@ class WRAsyncHook:
     ) -> None:
         """Change a component; see :meth:`WRHook.update_component`."""
         workflow_id = self.choose_workflow(workflow_id)
-        await self._call(
+        await self.send(
             protocol.update_component(workflow_id, component_id, config=config, name=name, position=position)
         )
 
@@ -383,7 +380,7 @@ class WRAsyncHook:
                         stream.close()
                     stream = await self._open_stream(run_id, within=step.within)
                 case ReadRun():
-                    run = await self._send(protocol.get_run(run_id), within=step.within)
+                    run = await self._send_once(protocol.get_run(run_id), within=step.within)
                     progress.see(run)
                     return run
                 case FollowStream() if stream is not None:
@@ -403,14 +400,13 @@ class WRAsyncHook:
 
     def choose_workflow(self, workflow_id: str | None = None) -> str:
         """Return the workflow that a call is for; see :meth:`WRHook.choose_workflow`."""
-        return protocol.choose_workflow(
-            workflow_id, self.workflow_id, self._shared.endpoint.settings.workflow_id
-        )
+        return protocol.choose_workflow(workflow_id, self.workflow_id, self._shared.endpoint.settings.workflow_id)
 
-    async def _call(self, call: Call[T]) -> T:
-        return await AsyncRetrying(**waiting.RETRYING)(self._send, call)
+    async def send(self, call: Call[T]) -> T:
+        """Make a call, and again where that can do no harm; see :meth:`WRHook.send`."""
+        return await AsyncRetrying(**waiting.RETRYING)(self._send_once, call)
 
-    async def _send(self, call: Call[T], *, within: float | None = None) -> T:
+    async def _send_once(self, call: Call[T], *, within: float | None = None) -> T:
         """Send a call once; the whole answer must be there within ``within`` seconds, or the read timeout."""
         session = self._shared.http if call.triggers is None else new_session()
         try:
@@ -497,9 +493,7 @@ def _aiohttp_error(call: Call[Any], error: BaseException) -> WRError:
             ValueError,
         ),
     )
-    return protocol.no_answer(
-        call, error, sent=not never_sent, timed_out=isinstance(error, asyncio.TimeoutError)
-    )
+    return protocol.no_answer(call, error, sent=not never_sent, timed_out=isinstance(error, asyncio.TimeoutError))
 
 
 def _show(progress: Progress, on_event: OnEvent | None, sign: Sign) -> None:

@@ -1,0 +1,272 @@
+"""The operators: update a component, trigger a run, read a run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from airflow.providers.common.compat.sdk import BaseOperator, conf
+
+from airflow_provider_wr.links.wr import WRRunLink
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_wr.durable import RunMemory
+    from airflow_provider_wr.hooks.wr import WRHook
+    from airflow_provider_wr.models import Run, TriggeredRun
+    from airflow_provider_wr.protocol import Call
+
+log = logging.getLogger(__name__)
+
+
+class WRUpdateComponentOperator(BaseOperator):
+    """
+    Changes a component's config, name or position; what is not given is left as it is.
+
+    A component's config is shared by all runs of its workflow. Where several DAG runs may be under way at once,
+    give the update to ``WRTriggerRunOperator(component_updates=…)`` and put it in an Airflow pool of one slot.
+
+    :param component_id: UUID of the component (templated).
+    :param workflow_id: UUID of its workflow; None for the connection's (templated).
+    :param wr_conn_id: the Airflow connection, of type ``wr`` (templated).
+    :param config: what to merge into the component's config: a dict, or the text of a JSON object (templated).
+    :param config_from_params: DAG params to put into the config with their types as they are – a template
+        would make 2 into "2". A list of names, or a dict of config keys and params' names (templated).
+    :param name: the name on the canvas (templated).
+    :param position: ``[x, y]`` on the canvas, or its JSON (templated).
+    """
+
+    template_fields: Sequence[str] = (
+        "component_id",
+        "workflow_id",
+        "wr_conn_id",
+        "config",
+        "config_from_params",
+        "name",
+        "position",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"config": "json", "config_from_params": "json"}
+
+    def __init__(
+        self,
+        *,
+        component_id: str,
+        workflow_id: str | None = None,
+        wr_conn_id: str = "wr_default",
+        config: Mapping[str, Any] | str | None = None,
+        config_from_params: Sequence[str] | Mapping[str, str] | None = None,
+        name: str | None = None,
+        position: Sequence[float | str] | str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.component_id = component_id
+        self.workflow_id = workflow_id
+        self.wr_conn_id = wr_conn_id
+        self.config = config
+        self.config_from_params = config_from_params
+        self.name = name
+        self.position = position
+
+    def execute(self, context: Context) -> None:
+        """Send the update."""
+        from airflow_provider_wr import component_update
+        from airflow_provider_wr.hooks.wr import WRHook
+
+        update = {field: getattr(self, field) for field in component_update.FIELDS}
+        with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
+            hook.send(component_update.build(hook.choose_workflow(), context["params"], update))
+        log.info("Component %s is updated", self.component_id)
+
+
+class WRTriggerRunOperator(BaseOperator):
+    """
+    Starts a run, and waits for it if asked.
+
+    Returns the run's id. Pushes the XComs ``run_id``, ``job_id`` and ``workflow_id`` as soon as they are known
+    and, when it waited, ``run``: the finished run as the API gives it, also when it did not end well.
+
+    A run is never started twice by this operator: see the page "When is a run started twice?".
+
+    :param workflow_id: UUID of the workflow; None for the connection's (templated).
+    :param wr_conn_id: the Airflow connection, of type ``wr`` (templated).
+    :param component_updates: changes to components, applied just before the run is started: a list of dicts of
+        the arguments of ``WRUpdateComponentOperator`` other than the workflow and the connection (templated).
+    :param wait_for_completion: wait until the run has ended. A run that ends FAILED or CANCELED fails the task;
+        its retry starts a new run.
+    :param deferrable: wait in the triggerer, without a worker slot.
+        Default: Airflow's ``[operators] default_deferrable``.
+    :param timeout: seconds to wait for the run, which goes on when they have passed.
+    :param durable: remember the run from try to try (Airflow 3.3 and later), and go on with it instead of
+        starting another.
+    :param on_unknown_trigger: what to do when a trigger was sent and nobody can know whether it started a run:
+        "fail" without retries, or "retrigger" in the next try, which may start a second run.
+    :param stage_outputs: False leaves the outputs of the stages out of the XCom ``run``.
+    """
+
+    template_fields: Sequence[str] = ("workflow_id", "wr_conn_id", "component_updates")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"component_updates": "json"}
+    operator_extra_links = (WRRunLink(),)
+
+    def __init__(
+        self,
+        *,
+        workflow_id: str | None = None,
+        wr_conn_id: str = "wr_default",
+        component_updates: Sequence[Mapping[str, Any]] | None = None,
+        wait_for_completion: bool = False,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        timeout: float = 3600.0,
+        durable: bool = True,
+        on_unknown_trigger: str = "fail",
+        stage_outputs: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if on_unknown_trigger not in ("fail", "retrigger"):
+            raise ValueError(f"on_unknown_trigger should be 'fail' or 'retrigger', and is {on_unknown_trigger!r}")
+        self.workflow_id = workflow_id
+        self.wr_conn_id = wr_conn_id
+        self.component_updates = component_updates
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.timeout = timeout
+        self.durable = durable
+        self.on_unknown_trigger = on_unknown_trigger
+        self.stage_outputs = stage_outputs
+        self._waiting_for: str | None = None
+
+    def execute(self, context: Context) -> str:
+        """Start a run, or go on with the one that an earlier try started."""
+        from airflow_provider_wr.durable import RunMemory
+        from airflow_provider_wr.hooks.wr import WRHook
+
+        deadline = time.time() + self.timeout
+        memory = RunMemory(context, durable=self.durable)
+        with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
+            workflow_id = hook.choose_workflow()
+            updates = self._updates(context, workflow_id)
+            found = memory.find(hook, workflow_id, retrigger=self._retrigger)
+            triggered = found.triggered if found else self._start(hook, workflow_id, updates, memory)
+            self._announce(context, hook, triggered, workflow_id)
+            if not self.wait_for_completion:
+                return triggered.run_id
+            if found and found.run.is_terminal:
+                return self._finish(context, found.run)
+            if self.deferrable:
+                self._defer(triggered.run_id, deadline)
+            self._waiting_for = triggered.run_id
+            run = hook.wait_for_run(triggered.run_id, timeout=deadline - time.time())
+        return self._finish(context, run)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None) -> str:
+        """Go on where the trigger stopped."""
+        from airflow_provider_wr.hooks.wr import WRHook
+        from airflow_provider_wr.triggers.wr import WaitEnd
+
+        end = WaitEnd.from_event(event)
+        if end.error is not None:
+            raise end.error
+        with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
+            # The event holds none of the run's outputs; the run itself is read here.
+            run = hook.get_run(end.run_id)
+        if not run.is_terminal:
+            self._defer(run.id, end.deadline)
+        return self._finish(context, run)
+
+    def on_kill(self) -> None:
+        """Say that the run goes on: White Rabbit has no call to cancel it."""
+        if self._waiting_for is not None:
+            log.warning("Run %s goes on: White Rabbit has no call to cancel it", self._waiting_for)
+
+    @property
+    def _retrigger(self) -> bool:
+        return self.on_unknown_trigger == "retrigger"
+
+    def _updates(self, context: Context, workflow_id: str) -> list[Call[None]]:
+        """Make all updates ready, so that a bad one is refused before the first is sent."""
+        from airflow_provider_wr import component_update
+
+        updates = self.component_updates or ()
+        return [component_update.build(workflow_id, context["params"], update) for update in updates]
+
+    def _start(
+        self, hook: WRHook, workflow_id: str, updates: Sequence[Call[None]], memory: RunMemory
+    ) -> TriggeredRun:
+        """Apply the updates and start a run."""
+        from airflow_provider_wr.exceptions import WRError, WRTriggerUnknownError
+
+        for update in updates:
+            hook.send(update)
+        memory.note_intent(workflow_id)
+        try:
+            triggered = hook.trigger_run(workflow_id)
+        except WRTriggerUnknownError as error:
+            if self._retrigger:
+                # Airflow retries this one; the note of the intent stays, and the next try says what it risks.
+                raise error.reason from error
+            raise
+        except WRError:
+            memory.forget()
+            raise
+        memory.note_run(workflow_id, triggered)
+        log.info("Run %s of workflow %s is started", triggered.run_id, workflow_id)
+        return triggered
+
+    def _announce(self, context: Context, hook: WRHook, triggered: TriggeredRun, workflow_id: str) -> None:
+        xcoms = {"run_id": triggered.run_id, "job_id": triggered.job_id, "workflow_id": workflow_id}
+        for key, value in xcoms.items():
+            context["ti"].xcom_push(key=key, value=value)
+        WRRunLink.push(context, hook.settings, triggered.run_id, workflow_id)
+
+    def _defer(self, run_id: str, deadline: float | None) -> NoReturn:
+        from airflow_provider_wr.triggers.wr import WRRunTrigger, defer
+
+        trigger = WRRunTrigger(run_id=run_id, wr_conn_id=self.wr_conn_id, deadline=deadline)
+        defer(self, trigger)
+
+    def _finish(self, context: Context, run: Run) -> str:
+        from airflow_provider_wr.exceptions import run_ended_error
+        from airflow_provider_wr.models import RunStatus
+
+        self._waiting_for = None
+        context["ti"].xcom_push(key="run", value=run.as_xcom(stage_outputs=self.stage_outputs))
+        if run.status != RunStatus.COMPLETED:
+            raise run_ended_error(run, final=False)
+        log.info("%s", run.ending)
+        return run.id
+
+
+class WRGetRunOperator(BaseOperator):
+    """
+    Reads a run as it is now, finished or not, and returns it as the API gives it, key for key.
+
+    :param run_id: UUID of the run (templated).
+    :param wr_conn_id: the Airflow connection, of type ``wr`` (templated).
+    :param stage_outputs: False leaves the outputs of the stages out of the result.
+    """
+
+    template_fields: Sequence[str] = ("run_id", "wr_conn_id")
+    operator_extra_links = (WRRunLink(),)
+
+    def __init__(
+        self, *, run_id: str, wr_conn_id: str = "wr_default", stage_outputs: bool = True, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.run_id = run_id
+        self.wr_conn_id = wr_conn_id
+        self.stage_outputs = stage_outputs
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Read the run."""
+        from airflow_provider_wr.hooks.wr import WRHook
+        from airflow_provider_wr.waiting import progress_line
+
+        with WRHook(self.wr_conn_id) as hook:
+            run = hook.get_run(self.run_id)
+            WRRunLink.push(context, hook.settings, run.id, None)
+        log.info("Run %s: %s", run.id, progress_line(run))
+        return run.as_xcom(stage_outputs=self.stage_outputs)

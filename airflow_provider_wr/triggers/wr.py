@@ -1,0 +1,120 @@
+"""The trigger that waits for a run in the triggerer, and the event it ends in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_wr import exceptions
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator
+
+
+#: Seconds that a trigger has to report its own timeout before Airflow's comes.
+GRACE = 60
+
+
+class WRRunTrigger(BaseTrigger):
+    """
+    Waits until a run has ended, on the run's stream of events.
+
+    It only watches, so it may run twice, or move to another triggerer. Its event says which run ended, or what
+    kept us from knowing, and holds no output of the run: see :class:`WaitEnd`.
+
+    :param run_id: UUID of the run.
+    :param wr_conn_id: the Airflow connection, of type ``wr``.
+    :param deadline: Unix seconds at which the wait ends in a ``WRTimeoutError``; None for no end. Absolute,
+        since a triggerer that takes the wait over must not begin the time anew.
+    """
+
+    def __init__(self, *, run_id: str, wr_conn_id: str = "wr_default", deadline: float | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.run_id = run_id
+        self.wr_conn_id = wr_conn_id
+        self.deadline = deadline
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what builds this trigger anew. Nothing of it is secret."""
+        return (
+            "airflow_provider_wr.triggers.wr.WRRunTrigger",
+            {"run_id": self.run_id, "wr_conn_id": self.wr_conn_id, "deadline": self.deadline},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and yield one event."""
+        from airflow_provider_wr.hooks.wr import WRAsyncHook
+
+        timeout = None if self.deadline is None else self.deadline - time.time()
+        error: exceptions.WRError | None = None
+        try:
+            async with WRAsyncHook(self.wr_conn_id) as hook:
+                await hook.wait_for_run(self.run_id, timeout=timeout)
+        except exceptions.WRError as failure:
+            # Any other exception is a fault of ours: Airflow fails the task with its traceback.
+            error = failure
+        yield TriggerEvent(WaitEnd(self.run_id, self.deadline, error).to_event())
+
+    async def on_kill(self) -> None:
+        """Leave the run alone: White Rabbit has no call to cancel it. Leaving the wait closes its connections."""
+        self.log.warning("Run %s goes on: White Rabbit has no call to cancel it", self.run_id)
+
+
+def defer(task: BaseOperator, trigger: WRRunTrigger) -> NoReturn:
+    """
+    Hand a task's wait over to the triggerer; it resumes in ``execute_complete``.
+
+    Airflow's own timeout comes a little after the trigger's: it knows nothing of the run, and is for the case
+    that no triggerer is alive. All that the task needs to go on is in the event, since ``dag.test()`` loses
+    what else is given to ``defer``.
+    """
+    left = None if trigger.deadline is None else max(0.0, trigger.deadline - time.time())
+    task.defer(
+        trigger=trigger,
+        method_name="execute_complete",
+        timeout=None if left is None else timedelta(seconds=left + GRACE),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WaitEnd:
+    """
+    How a wait in the triggerer ended: what the trigger's event says.
+
+    :param run_id: UUID of the run.
+    :param deadline: the trigger's.
+    :param error: what the wait ended in, the same that a wait in a worker would have raised; None when the run
+        has ended, well or not.
+    """
+
+    run_id: str
+    deadline: float | None
+    error: exceptions.WRError | None
+
+    def to_event(self) -> dict[str, Any]:
+        """Return the payload of the event."""
+        error = None
+        if self.error is not None:
+            facts = {fact: getattr(self.error, fact) for fact in _FACTS}
+            error = {"class": type(self.error).__name__, **facts}
+        return {"run_id": self.run_id, "deadline": self.deadline, "error": error}
+
+    @classmethod
+    def from_event(cls, event: Any) -> WaitEnd:
+        """Read the payload of an event; raises ``WRProtocolError`` for any that is not of this kind."""
+        try:
+            run_id, deadline, error = event["run_id"], event["deadline"], event["error"]
+            if error is not None:
+                facts = dict(error)
+                error = getattr(exceptions, facts.pop("class"))(facts.pop("message"), **facts)
+        except (AttributeError, KeyError, TypeError):
+            raise exceptions.WRProtocolError(f"the wait ended in an event of another kind: {event!r}") from None
+        return cls(run_id, deadline, error)
+
+
+_FACTS = ("message", "method", "path", "status_code", "details", "errors", "retry_after")

@@ -1,0 +1,28 @@
+"""What all tests share: an Airflow home of their own, and an Airflow database for those that run DAGs."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+
+import pytest
+
+# Before anything imports Airflow, which reads these once.
+_home = tempfile.mkdtemp(prefix="airflow-provider-wr-")
+atexit.register(shutil.rmtree, _home, ignore_errors=True)
+os.environ.update(
+    AIRFLOW_HOME=_home,
+    AIRFLOW__CORE__DAGS_FOLDER=os.path.join(_home, "dags"),
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__CORE__UNIT_TEST_MODE="False",
+)
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """An Airflow database, for the tests that run DAGs."""
+    from airflow.utils.db import initdb
+
+    initdb()
