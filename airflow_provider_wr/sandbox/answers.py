@@ -1,0 +1,76 @@
+"""The answers that are not plain JSON: errors in the API's two shapes, and none at all."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from http.client import responses as PHRASES
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from starlette.types import Receive, Scope, Send
+
+    from airflow_provider_wr.sandbox.faults import Fault
+
+
+class ApiError(Exception):
+    """A request the API refuses, with its status and one or more messages."""
+
+    def __init__(self, status: int, *messages: str) -> None:
+        super().__init__(status, *messages)
+        self.status = status
+        self.messages = messages
+
+    def response(self) -> JSONResponse:
+        return error_response(self.status, *self.messages)
+
+
+def error_response(status: int, *messages: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Write an error as the API does: a list of errors for some, a message or messages for others."""
+    phrase = PHRASES.get(status, "Error")
+    code = phrase.upper().replace(" ", "_")
+    body: dict[str, Any]
+    if status in (401, 429):
+        body = {"errors": [{"code": code, "message": message} for message in messages]}
+    elif status == 422:
+        body = {"error": phrase, "message": messages, "code": code}
+    else:
+        body = {"error": phrase, "message": messages[0]}
+    return JSONResponse(body, status, headers)
+
+
+def faulty_response(fault: Fault) -> Response | None:
+    """Return what a fault answers in the place of the API, or None when it leaves the answer alone."""
+    if fault.reset:
+        return NoAnswer()
+    headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
+    if fault.html:
+        status = fault.status or 502
+        title = f"{status} {PHRASES.get(status, 'Error')}"
+        page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+        return HTMLResponse(page, status, headers)
+    if fault.status is not None:
+        message = "Rate limit exceeded" if fault.status == 429 else PHRASES.get(fault.status, "Error")
+        return error_response(fault.status, message, headers=headers)
+    return None
+
+
+class NoAnswer(Response):
+    """Resets the connection instead of answering."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status_code = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        transport: asyncio.Transport = scope["state"]["transport"]
+        # Closing a socket which lingers for zero seconds sends RST in the place of FIN.
+        linger = struct.pack("ii", 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        transport.abort()
+        while (await receive())["type"] != "http.disconnect":
+            pass

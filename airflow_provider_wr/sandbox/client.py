@@ -1,0 +1,87 @@
+"""A client of the control API, for a sandbox in this process or another."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, TypedDict
+
+import requests
+
+from airflow_provider_wr.sandbox.faults import Fault
+
+TIMEOUT = 10
+"""Seconds the sandbox may take to answer."""
+
+
+class RunSummary(TypedDict):
+    id: str
+    status: str
+    workflowId: str
+    createdAt: str
+
+
+class ReceivedRequest(TypedDict):
+    endpoint: str
+    """trigger, get_run, stream, update, or unknown."""
+    method: str
+    path: str
+    status: int | None
+    """What was answered; None for a connection that was reset."""
+
+
+class ComponentState(TypedDict):
+    id: str
+    name: str
+    module: str
+    position: list[float]
+    config: dict[str, Any]
+
+
+class SandboxControl:
+    """Steers the sandbox at `url`. What the sandbox refuses raises `requests.HTTPError`."""
+
+    def __init__(self, url: str) -> None:
+        self._base = f"{url}/_sandbox"
+        self._session = requests.Session()
+        self._session.trust_env = False  # a proxy for the outer world knows no sandbox
+
+    def fault(self, endpoint: str, **settings: Any) -> None:
+        """Switch on a fault; the settings are those of `Fault`."""
+        self._call("POST", "/faults", asdict(Fault(endpoint, **settings)))
+
+    def faults(self) -> list[Fault]:
+        """The faults which are on, with the calls each has left in `times`."""
+        return [Fault(**fault) for fault in self._call("GET", "/faults")]
+
+    def clear_faults(self) -> None:
+        self._call("DELETE", "/faults")
+
+    def runs(self) -> list[RunSummary]:
+        """Every run since the last reset, oldest first."""
+        runs: list[RunSummary] = self._call("GET", "/runs")
+        return runs
+
+    def requests(self) -> list[ReceivedRequest]:
+        """The API requests answered since the last reset, in the order of their answers."""
+        received: list[ReceivedRequest] = self._call("GET", "/requests")
+        return received
+
+    def components(self) -> list[ComponentState]:
+        components: list[ComponentState] = self._call("GET", "/components")
+        return components
+
+    def rotate_key(self, api_key: str) -> None:
+        """Accept `api_key` from now on and refuse the key before."""
+        self._call("POST", "/key", {"apiKey": api_key})
+
+    def reset(self) -> None:
+        """Put everything back to the start: runs, faults, components, the key and the request log."""
+        self._call("POST", "/reset")
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        response = self._session.request(method, self._base + path, json=body, timeout=TIMEOUT)
+        response.raise_for_status()
+        return response.json() if response.content else None

@@ -1,0 +1,125 @@
+"""The sandbox as a server in a thread of this process."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from airflow_provider_wr.sandbox.app import create_app
+from airflow_provider_wr.sandbox.client import SandboxControl
+from airflow_provider_wr.sandbox.signature import load_public_key
+from airflow_provider_wr.sandbox.workflow import API_KEY, COMPONENTS, WORKFLOW_ID
+from airflow_provider_wr.sandbox.world import Settings
+
+if TYPE_CHECKING:
+    import asyncio
+    from types import TracebackType
+
+    from starlette.applications import Starlette
+    from typing_extensions import Self
+
+STARTUP_TIMEOUT = 10
+"""Seconds the server's thread may take to start."""
+
+
+class Sandbox:
+    """A White Rabbit on this machine, which listens from its creation until `close`.
+
+    Also a context manager. Port 0 lets the system choose. `heartbeat` is the time between two heartbeats
+    of a stream in seconds; `speed` divides the time every stage takes. With `public_key` (an Ed25519 key
+    as base64 DER SubjectPublicKeyInfo) every request must be signed. OSError when it cannot listen,
+    ValueError when the key cannot be read or a number is not above 0.
+    """
+
+    workflow_id = WORKFLOW_ID
+    components = COMPONENTS
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        api_key: str = API_KEY,
+        public_key: str | None = None,
+        heartbeat: float = 15.0,
+        speed: float = 1.0,
+    ) -> None:
+        settings = Settings(api_key, load_public_key(public_key) if public_key else None, heartbeat, speed)
+        listener = socket.create_server((host, port))
+        self.api_key = api_key
+        self.url = f"http://{host}:{listener.getsockname()[1]}"
+        self.control = SandboxControl(self.url)
+        self._server = _Server(create_app(settings))
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), name="wr-sandbox", daemon=True
+        )
+        self._thread.start()
+        if not self._server.ready.wait(STARTUP_TIMEOUT):
+            raise RuntimeError("the sandbox did not start")
+
+    @property
+    def connection(self) -> dict[str, Any]:
+        """The Airflow connection to this sandbox, in Airflow's JSON form."""
+        return {
+            "conn_type": "wr",
+            "host": self.url,
+            "password": self.api_key,
+            "extra": {"workflow_id": self.workflow_id, "run_url": f"{self.url}/runs/{{run_id}}"},
+        }
+
+    def close(self) -> None:
+        """Stop every run, end every stream and stop listening; a second call does nothing."""
+        self._server.should_exit = True
+        self._thread.join()
+        self.control.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens, and ends its streams when it stops: uvicorn would wait for them."""
+
+    def __init__(self, app: Starlette) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="asyncio",
+                http=_Protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self.ready = threading.Event()
+        self._app = app
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.world.close()
+        await super().shutdown(sockets)
+
+
+class _Protocol(H11Protocol):
+    """Hands every request its connection (`request.state.transport`), for faults which break it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # asyncio does so only for the sockets it made; without, each kept-alive answer takes 40 ms.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.app_state = {**self.app_state, "transport": transport}

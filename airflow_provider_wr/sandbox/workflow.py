@@ -1,0 +1,106 @@
+"""The built-in workflow: its components, their ids and what each of them costs and answers."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+API_KEY = "ws_sandbox"
+"""The key the sandbox accepts unless told otherwise."""
+
+SCOPED_API_KEY = "ws_scoped"
+"""A valid key limited to other workflows than the built-in one, so the sandbox answers it 403."""
+
+WORKFLOW_ID = "7d0b6f1e-4a51-4c1e-9a57-0d5a2f6f0001"
+
+COMPONENTS = {
+    "Quote": "c0ffee00-1111-4222-8333-944455556666",
+    "Balance": "c0ffee00-1111-4222-8333-944455556667",
+    "Suppliers": "c0ffee00-1111-4222-8333-944455556668",
+    "Payment": "c0ffee00-1111-4222-8333-944455556669",
+    "Notify": "c0ffee00-1111-4222-8333-94445555666a",
+}
+"""Component ids of "Supplier payments" by the name each component starts with."""
+
+
+@dataclass
+class Component:
+    """One node of the workflow. All runs share it, and a stage reads its config when it starts."""
+
+    id: str
+    name: str
+    module: str
+    position: tuple[float, float]
+    credits: int
+    """What one stage of this component costs."""
+    body: Component | None = None
+    """The component a FOR_EACH runs once per item."""
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def update(
+        self,
+        config: dict[str, Any] | None = None,
+        name: str | None = None,
+        position: tuple[float, float] | None = None,
+    ) -> None:
+        """Merge `config` into the present one, key by key; replace the others where given."""
+        self.config = {**self.config, **(config or {})}
+        self.name = self.name if name is None else name
+        self.position = self.position if position is None else position
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "name": self.name,
+            "module": self.module,
+            "position": self.position,
+            "config": self.config,
+        }
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """Components which run one after another."""
+
+    id: str
+    name: str
+    steps: tuple[Component, ...]
+
+    @property
+    def components(self) -> dict[str, Component]:
+        """Every component by id, those inside a FOR_EACH included."""
+        bodies = (step.body for step in self.steps if step.body)
+        return {component.id: component for component in (*self.steps, *bodies)}
+
+
+def supplier_payments() -> Workflow:
+    """Build the workflow as it is before anybody changed it."""
+
+    def component(name: str, module: str, x: float, credits: int, body: Component | None = None) -> Component:
+        return Component(COMPONENTS[name], name, module, (x, 0), credits, body)
+
+    payment = component("Payment", "SEND_EVM_TRANSACTION", 400, credits=2)
+    return Workflow(
+        WORKFLOW_ID,
+        "Supplier payments",
+        (
+            component("Quote", "HTTP_REQUEST", 0, credits=1),
+            component("Balance", "GET_EVM_ACCOUNT_BALANCE", 200, credits=1),
+            component("Suppliers", "FOR_EACH", 400, credits=1, body=payment),
+            component("Notify", "HTTP_REQUEST", 600, credits=1),
+        ),
+    )
+
+
+def stage_output(module: str, config: dict[str, Any], count: int) -> dict[str, Any]:
+    """What a completed stage returns; an HTTP_REQUEST echoes the whole config it ran with."""
+    match module:
+        case "GET_EVM_ACCOUNT_BALANCE":
+            return {"balance": "1250000000000000000"}
+        case "FOR_EACH":
+            return {"count": count}
+        case "SEND_EVM_TRANSACTION":
+            return {"transactionHash": f"0x{secrets.token_hex(32)}"}
+        case _:
+            return config

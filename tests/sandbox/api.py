@@ -1,0 +1,72 @@
+"""A bare client of the API, so that nothing but the wire stands between a test and the sandbox."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_wr.sandbox.server import Sandbox
+
+TIMEOUT = 10
+
+
+class Api:
+    """Calls the API of one sandbox with its key."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self.workflow = f"/v1/sdk/workflows/{sandbox.workflow_id}"
+        self._session = requests.Session()
+        self._session.headers["X-Api-Key"] = sandbox.api_key
+
+    def call(self, method: str, path: str, **options: Any) -> requests.Response:
+        options.setdefault("timeout", TIMEOUT)
+        return self._session.request(method, self.sandbox.url + path, **options)
+
+    def trigger(self) -> str:
+        """Start a run and return its id."""
+        response = self.call("POST", self.workflow, json={})
+        response.raise_for_status()
+        run_id: str = response.json()["runId"]
+        return run_id
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        response = self.call("GET", f"/v1/sdk/workflows/executions/{run_id}")
+        response.raise_for_status()
+        run: dict[str, Any] = response.json()
+        return run
+
+    def update(self, component: str, /, **changes: Any) -> requests.Response:
+        """Update the component which started as `component`."""
+        component_id = self.sandbox.components[component]
+        return self.call("POST", f"{self.workflow}/components/{component_id}", json=changes)
+
+    def configure(self, configs: dict[str, dict[str, Any]]) -> None:
+        """Give components a config; stages take no time unless it says so."""
+        for name in self.sandbox.components:
+            self.update(name, config={"seconds": 0, **configs.get(name, {})}).raise_for_status()
+
+    def stream(self, run_id: str) -> requests.Response:
+        """Open the run's stream; the subscription is active once this returns."""
+        return self.call("GET", f"/v1/sdk/workflows/executions/{run_id}/stream", stream=True)
+
+    def finish(self, run_id: str) -> dict[str, Any]:
+        """Wait for the run's end and return the run."""
+        with self.stream(run_id) as stream:
+            run = self.run(run_id)
+            if run["status"] in ("COMPLETED", "FAILED", "CANCELED"):
+                return run
+            list(events(stream))
+        return self.run(run_id)
+
+
+def events(stream: requests.Response) -> Iterator[dict[str, Any]]:
+    """Yield the events of a stream until it ends, without its heartbeats."""
+    for line in stream.iter_lines(chunk_size=1):
+        if line.startswith(b"data: ") and line != b"data: :ping":
+            yield json.loads(line.removeprefix(b"data: "))

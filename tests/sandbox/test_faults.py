@@ -1,0 +1,154 @@
+"""Faults do what they say, to the calls they are meant for, and no longer."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from airflow_provider_wr.sandbox.faults import Fault
+
+from .api import events
+
+if TYPE_CHECKING:
+    from .api import Api
+
+
+def call(api: Api, endpoint: str) -> requests.Response:
+    match endpoint:
+        case "trigger":
+            return api.call("POST", api.workflow, json={})
+        case "update":
+            return api.update("Quote", name="New")
+        case "get_run":
+            return api.call("GET", f"/v1/sdk/workflows/executions/{api.trigger()}")
+        case _:
+            return api.stream(api.trigger())
+
+
+@pytest.mark.parametrize("endpoint", ["trigger", "get_run", "stream", "update"])
+def test_a_fault_spoils_as_many_calls_as_told(api: Api, endpoint: str) -> None:
+    api.sandbox.control.fault(endpoint, status=503, times=2)
+    assert [call(api, endpoint).status_code // 100 for _ in range(3)] == [5, 5, 2]
+
+
+def test_a_fault_without_end_lasts_until_cleared(api: Api) -> None:
+    api.sandbox.control.fault("trigger", status=500, times=None)
+    assert [call(api, "trigger").status_code for _ in range(3)] == [500] * 3
+    api.sandbox.control.clear_faults()
+    assert call(api, "trigger").status_code == 201
+
+
+def test_faults_of_one_endpoint_come_in_turn(api: Api) -> None:
+    for status in (429, 500):
+        api.sandbox.control.fault("trigger", status=status)
+    assert [call(api, "trigger").status_code for _ in range(3)] == [429, 500, 201]
+
+
+@pytest.mark.parametrize("retry_after", ["2", "Wed, 21 Oct 2026 07:28:00 GMT"])
+def test_the_rate_limit(api: Api, retry_after: str) -> None:
+    api.sandbox.control.fault("trigger", status=429, retry_after=retry_after)
+    response = call(api, "trigger")
+    assert response.headers["Retry-After"] == retry_after
+    assert response.json() == {"errors": [{"code": "TOO_MANY_REQUESTS", "message": "Rate limit exceeded"}]}
+
+
+def test_a_page_of_a_proxy(api: Api) -> None:
+    api.sandbox.control.fault("get_run", html=True)
+    response = call(api, "get_run")
+    assert response.status_code == 502
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert "<h1>502 Bad Gateway</h1>" in response.text
+
+
+@pytest.mark.parametrize("obey", [False, True])
+def test_a_reset_connection(api: Api, obey: bool) -> None:
+    api.sandbox.control.fault("trigger", reset=True, obey=obey)
+    with pytest.raises(requests.ConnectionError, match="Connection reset by peer"):
+        call(api, "trigger")
+    assert len(api.sandbox.control.runs()) == obey
+    assert [request["status"] for request in api.sandbox.control.requests()] == [None]
+
+
+@pytest.mark.parametrize("obey", [False, True])
+def test_a_status_may_hide_that_the_request_was_obeyed(api: Api, obey: bool) -> None:
+    api.sandbox.control.fault("update", status=500, obey=obey)
+    assert call(api, "update").status_code == 500
+    assert api.sandbox.control.components()[0]["name"] == ("New" if obey else "Quote")
+
+
+def test_a_delayed_answer(api: Api) -> None:
+    api.sandbox.control.fault("trigger", delay=0.2)
+    before = time.monotonic()
+    assert call(api, "trigger").status_code == 201
+    assert time.monotonic() - before >= 0.2
+
+
+def test_a_trigger_may_be_obeyed_long_before_its_answer(api: Api) -> None:
+    api.sandbox.control.fault("trigger", delay=60, obey=True)
+    with pytest.raises(requests.ReadTimeout):
+        api.call("POST", api.workflow, json={}, timeout=0.2)
+    assert len(api.sandbox.control.runs()) == 1
+
+
+def test_a_late_answer_does_not_reach_past_a_reset(api: Api) -> None:
+    api.sandbox.control.fault("trigger", delay=60)
+    with pytest.raises(requests.ReadTimeout):
+        api.call("POST", api.workflow, json={}, timeout=0.2)
+    api.sandbox.control.reset()
+    assert call(api, "get_run").status_code == 200
+    assert len(api.sandbox.control.runs()) == 1, "the waiting trigger woke up in the world before"
+
+
+def test_a_run_may_end_before_its_trigger_is_answered(api: Api) -> None:
+    api.sandbox.control.fault("trigger", finish_first=True)
+    api.update("Quote", config={"seconds": 60})
+    run = api.run(api.trigger())
+    assert run["status"] == "COMPLETED"
+    assert len(run["runStages"]) == 9
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_stream_cut_after_some_events(api: Api, count: int) -> None:
+    api.sandbox.control.fault("stream", drop_after=count)
+    seen: list[Any] = []
+    with api.stream(api.trigger()) as stream, pytest.raises(requests.exceptions.ChunkedEncodingError):
+        seen.extend(events(stream))
+    assert len(seen) == count
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"endpoint": "teapot", "delay": 1}, "endpoint"),
+        ({"endpoint": "trigger"}, "nothing"),
+        ({"endpoint": "trigger", "times": 3}, "nothing"),
+        ({"endpoint": "trigger", "colour": 1}, "colour"),
+        ({"endpoint": "trigger", "status": "500"}, "status"),
+        ({"endpoint": "trigger", "status": 99}, "status"),
+        ({"endpoint": "trigger", "reset": True, "times": 0}, "times"),
+        ({"endpoint": "trigger", "delay": -1}, "delay"),
+        ({"endpoint": "trigger", "drop_after": 1}, "drop_after"),
+        ({"endpoint": "stream", "finish_first": True}, "finish_first"),
+        ({"endpoint": "get_run", "status": 500, "obey": True}, "obey"),
+    ],
+)
+def test_a_fault_that_makes_no_sense_is_refused(api: Api, settings: dict[str, Any], words: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=words):
+        Fault(**settings)
+    response = api.call("POST", "/_sandbox/faults", json=settings)
+    assert response.status_code == 422
+    assert words in response.json()["message"][0]
+    assert api.sandbox.control.faults() == []
+
+
+def test_faults_are_listed_with_the_calls_they_have_left(api: Api) -> None:
+    api.sandbox.control.fault("trigger", status=500, times=2)
+    api.sandbox.control.fault("stream", silent=True, times=None)
+    call(api, "trigger")
+    assert api.sandbox.control.faults() == [
+        Fault("trigger", status=500, times=1),
+        Fault("stream", silent=True, times=None),
+    ]
