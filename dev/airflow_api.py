@@ -1,0 +1,129 @@
+"""A small client for the REST API of Airflow 3."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Json: TypeAlias = dict[str, Any]
+T = TypeVar("T")
+
+
+class AirflowApi:
+    """Talks to the Airflow at ``url``, which must take everyone for an admin.
+
+    Every method raises ``requests.HTTPError`` when Airflow does not answer with success.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy between us and our own machine
+
+    def close(self) -> None:
+        """Close the connections; Airflow's server would wait for them when it stops."""
+        self._session.close()
+
+    def health(self) -> dict[str, str]:
+        """Return the status of each component that Airflow watches: ``healthy`` or not."""
+        return {name: part["status"] for name, part in self._get("/monitor/health").items()}
+
+    def dags(self) -> list[Json]:
+        """Return the DAGs that have been parsed (100 at most)."""
+        return list(self._get("/dags", limit=100, exclude_stale=False)["dags"])
+
+    def import_errors(self) -> list[Json]:
+        """Return what went wrong with DAG files: ``filename`` and ``stack_trace`` of each."""
+        return list(self._get("/importErrors")["import_errors"])
+
+    def trigger(self, dag_id: str, conf: Json | None = None) -> str:
+        """Start a run of the DAG with these params and return its run id."""
+        body = {"conf": conf or {}, "logical_date": None}
+        return str(self._call("POST", f"/dags/{dag_id}/dagRuns", json=body).json()["dag_run_id"])
+
+    def dag_run(self, dag_id: str, run_id: str) -> Json:
+        """Return the DAG run as it is now; its ``state`` is what most callers want."""
+        return self._get(f"/dags/{dag_id}/dagRuns/{run_id}")
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[Json]:
+        """Return the task instances of a DAG run, one per mapped instance (100 at most)."""
+        return list(self._get(_tasks(dag_id, run_id), limit=100)["task_instances"])
+
+    def task_instance(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Json:
+        """Return one task instance as it is now; ``map_index`` is -1 for a task that is not mapped."""
+        mapped = "" if map_index < 0 else f"/{map_index}"
+        return self._get(f"{_tasks(dag_id, run_id)}/{task_id}{mapped}")
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
+        """Return the value of an XCom."""
+        path = f"{_tasks(dag_id, run_id)}/{task_id}/xcomEntries/{key}"
+        return self._get(path, map_index=map_index)["value"]
+
+    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
+        """Return what one try logged, in its worker and in the triggerer, a line per message."""
+        path = f"{_tasks(dag_id, run_id)}/{task_id}/logs/{try_number}"
+        messages = self._get(path, map_index=map_index, full_content=True)["content"]
+        return "\n".join(_line(message) for message in messages)
+
+    def links(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, str | None]:
+        """Return the task's extra links: name to URL, None while there is none."""
+        path = f"{_tasks(dag_id, run_id)}/{task_id}/links"
+        return dict(self._get(path, map_index=map_index)["extra_links"])
+
+    def clear(self, dag_id: str, run_id: str, task_ids: Sequence[str]) -> None:
+        """Clear these tasks of a DAG run, whatever their state, so that Airflow runs them again."""
+        body = {"dag_run_id": run_id, "task_ids": list(task_ids), "only_failed": False, "dry_run": False}
+        self._call("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
+
+    def wait_for(self, predicate: Callable[[], T], timeout: float, what: str, interval: float = 0.25) -> T:
+        """Call ``predicate`` every ``interval`` seconds until what it returns is true, and return that.
+
+        :param timeout: seconds, after which TimeoutError is raised
+        :param what: what is waited for, for the error's text
+        """
+        deadline = time.monotonic() + timeout
+        while not (result := predicate()):
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"waited {timeout:.0f} s for {what}")
+            time.sleep(interval)
+        return result
+
+    def wait_for_dag_run(self, dag_id: str, run_id: str, timeout: float) -> str:
+        """Wait for the end of a DAG run, for ``timeout`` seconds at most, and return its state."""
+
+        def ended() -> str | None:
+            state = str(self.dag_run(dag_id, run_id)["state"])
+            return state if state in ("success", "failed") else None
+
+        return str(self.wait_for(ended, timeout, f"the end of run {run_id} of {dag_id}"))
+
+    def _get(self, path: str, **params: Any) -> Json:
+        return dict(self._call("GET", path, params=params).json())
+
+    def _call(self, method: str, path: str, **request: Any) -> requests.Response:
+        if "Authorization" not in self._session.headers:
+            token = self._session.get(f"{self.url}/auth/token", timeout=30)
+            token.raise_for_status()
+            self._session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
+        response = self._session.request(method, f"{self.url}/api/v2{path}", timeout=30, **request)
+        if not response.ok:
+            message = f"{method} {path} answered {response.status_code}: {response.text}"
+            raise requests.HTTPError(message, response=response)
+        return response
+
+
+def _tasks(dag_id: str, run_id: str) -> str:
+    return f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+
+
+def _line(message: Json | str) -> str:
+    """Return one message of a log as text, with the exception that came with it."""
+    if isinstance(message, str):
+        return message
+    errors = [f"{error['exc_type']}: {error['exc_value']}" for error in message.get("error_detail") or ()]
+    return "\n".join([str(message["event"]), *errors])
