@@ -8,11 +8,12 @@ import logging
 import math
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_wr.exceptions import WRValidationError
 from airflow_provider_wr.protocol import check_uuid
@@ -74,7 +75,7 @@ class WRSettings:
             raise WRValidationError(f"unknown extra {unknown[0]!r}; known are {', '.join(sorted(_EXTRAS))}")
         api_secret = _text(extra, "api_secret")
         for secret in filter(None, (conn.password, api_secret)):
-            mask_secret(secret)
+            _secrets_masker().mask_secret(secret)
         workflow_id = _text(extra, "workflow_id")
         return cls(
             base_url=_base_url(conn, allow_http=_flag(extra, "allow_http", default=False)),
@@ -160,6 +161,17 @@ def _verify(extra: dict[str, Any]) -> bool | str:
     if not verify:
         _warn_unverified()
     return verify
+
+
+@cache
+def _secrets_masker() -> Any:
+    # Where it is in Airflow 3.2, 3.0 and 2.11; the newest common-compat for Python 3.10 does not know.
+    for module in ("airflow.sdk.log", "airflow.sdk.execution_time.secrets_masker"):
+        try:
+            return import_module(module)
+        except ImportError:
+            continue
+    return import_module("airflow.utils.log.secrets_masker")
 
 
 @cache

@@ -402,6 +402,10 @@ class WRAsyncHook:
         """Return the workflow that a call is for; see :meth:`WRHook.choose_workflow`."""
         return protocol.choose_workflow(workflow_id, self.workflow_id, self._shared.endpoint.settings.workflow_id)
 
+    def run_link(self, run_id: str, workflow_id: str | None = None) -> str | None:
+        """Return the URL of a run's page; None when the connection has no ``run_url``."""
+        return self._shared.endpoint.settings.run_link(run_id, workflow_id)
+
     async def send(self, call: Call[T]) -> T:
         """Make a call, and again where that can do no harm; see :meth:`WRHook.send`."""
         return await AsyncRetrying(**waiting.RETRYING)(self._send_once, call)

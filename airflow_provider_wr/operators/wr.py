@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseOperator, conf
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 
 from airflow_provider_wr.links.wr import WRRunLink
 
@@ -144,7 +144,7 @@ class WRTriggerRunOperator(BaseOperator):
         from airflow_provider_wr.durable import RunMemory
         from airflow_provider_wr.hooks.wr import WRHook
 
-        deadline = time.time() + self.timeout
+        started = time.time()
         memory = RunMemory(context, durable=self.durable)
         with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
             workflow_id = hook.choose_workflow()
@@ -157,17 +157,20 @@ class WRTriggerRunOperator(BaseOperator):
             if found and found.run.is_terminal:
                 return self._finish(context, found.run)
             if self.deferrable:
-                self._defer(triggered.run_id, deadline)
+                self._defer(triggered.run_id, started + self._limit)
             self._waiting_for = triggered.run_id
-            run = hook.wait_for_run(triggered.run_id, timeout=deadline - time.time())
+            run = hook.wait_for_run(triggered.run_id, timeout=started + self.timeout - time.time())
         return self._finish(context, run)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None) -> str:
         """Go on where the trigger stopped."""
+        from airflow_provider_wr.exceptions import WRTimeoutError
         from airflow_provider_wr.hooks.wr import WRHook
         from airflow_provider_wr.triggers.wr import WaitEnd
 
         end = WaitEnd.from_event(event)
+        if isinstance(end.error, WRTimeoutError) and self._limit < self.timeout:
+            raise AirflowTaskTimeout(str(end.error))
         if end.error is not None:
             raise end.error
         with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
@@ -181,6 +184,13 @@ class WRTriggerRunOperator(BaseOperator):
         """Say that the run goes on: White Rabbit has no call to cancel it."""
         if self._waiting_for is not None:
             log.warning("Run %s goes on: White Rabbit has no call to cancel it", self._waiting_for)
+
+    @property
+    def _limit(self) -> float:
+        """Seconds that a wait in the triggerer may take: the execution timeout holds there too."""
+        if self.execution_timeout is None:
+            return self.timeout
+        return min(self.timeout, self.execution_timeout.total_seconds())
 
     @property
     def _retrigger(self) -> bool:

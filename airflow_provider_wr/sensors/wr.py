@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
+    AirflowTaskTimeout,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
@@ -38,6 +41,10 @@ class WRRunSensor(BaseSensorOperator):
     :param wr_conn_id: the Airflow connection, of type ``wr`` (templated).
     :param deferrable: wait in the triggerer, on the run's stream of events, without a worker slot; otherwise
         the run is read every ``poke_interval`` seconds. Default: Airflow's ``[operators] default_deferrable``.
+    :param start_from_trigger: start in the triggerer, without a worker (Airflow 3.3 and later). Where that
+        cannot work, a warning says why, and the sensor starts in a worker and defers.
+    :param end_from_trigger: end in the triggerer too when the run ended as allowed; the trigger's event then
+        holds the run, and Airflow logs and stores it. Where that cannot work, a warning says why.
     :param allowed_statuses: the endings that are a success.
     :param stage_outputs: False leaves the outputs of the stages out of the result.
     """
@@ -51,6 +58,8 @@ class WRRunSensor(BaseSensorOperator):
         run_id: str,
         wr_conn_id: str = "wr_default",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        start_from_trigger: bool = False,
+        end_from_trigger: bool = False,
         allowed_statuses: Sequence[str] = ("COMPLETED",),
         stage_outputs: bool = True,
         **kwargs: Any,
@@ -63,18 +72,30 @@ class WRRunSensor(BaseSensorOperator):
             )
         self.run_id = run_id
         self.wr_conn_id = wr_conn_id
-        self.deferrable = deferrable
+        self.deferrable = deferrable or start_from_trigger or end_from_trigger
         self.allowed_statuses = tuple(allowed_statuses)
         self.stage_outputs = stage_outputs
+        self.end_from_trigger = end_from_trigger
+        self.start_from_trigger = start_from_trigger
         self._wait_end: WaitEnd | None = None
+        if end_from_trigger:
+            self._prepare_end()
+        if start_from_trigger:
+            self._prepare_start()
+
+    @classmethod
+    def partial(cls, *, start_from_trigger: bool = False, **kwargs: Any) -> Any:
+        """Prepare a mapped sensor, which Airflow cannot start in the triggerer."""
+        if start_from_trigger:
+            _warn("start", kwargs.get("task_id"), "Airflow cannot do so for a mapped task")
+            kwargs["deferrable"] = True
+        return super().partial(**kwargs)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait, in whatever mode, and return the run."""
-        from airflow_provider_wr.connection import WRSettings
         from airflow_provider_wr.protocol import check_uuid
 
         check_uuid(self.run_id, "run_id")
-        WRRunLink.push(context, WRSettings.load(self.wr_conn_id), self.run_id, None)
         started = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
         self._started = started.timestamp() if started else time.time()
         return self._poke_until_done(context)
@@ -84,7 +105,8 @@ class WRRunSensor(BaseSensorOperator):
         from airflow_provider_wr.triggers.wr import WaitEnd
 
         self._wait_end = WaitEnd.from_event(event)
-        self._started = (self._wait_end.deadline or time.time()) - self.timeout
+        deadline = self._wait_end.deadline
+        self._started = context["ti"].start_date.timestamp() if deadline is None else deadline - self._limit
         return self._poke_until_done(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -92,7 +114,10 @@ class WRRunSensor(BaseSensorOperator):
         if next_method == "execute_complete":
             # A sensor's own way turns every error into a skip under soft_fail, "could not ask" included.
             return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
-        return super().resume_execution(next_method, next_kwargs, context)
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSensorTimeout as error:
+            raise self._timed_out() from error
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look whether the run has ended; if not, and if deferrable, hand the wait over to the triggerer."""
@@ -100,9 +125,7 @@ class WRRunSensor(BaseSensorOperator):
 
         if self._wait_end is not None and (error := self._wait_end.error) is not None:
             self._wait_end = None
-            if isinstance(error, WRTimeoutError):
-                raise AirflowSensorTimeout(self._timed_out()) from error
-            raise error
+            raise self._timed_out() if isinstance(error, WRTimeoutError) else error
         run = self._read()
         if run is not None and run.is_terminal:
             return PokeReturnValue(is_done=True, xcom_value=self._result(run))
@@ -110,14 +133,20 @@ class WRRunSensor(BaseSensorOperator):
             self._defer()
         return PokeReturnValue(is_done=False)
 
+    def on_kill(self) -> None:
+        """Say that the run goes on."""
+        log.warning("Run %s goes on: White Rabbit has no call to cancel it", self.run_id)
+
     def _poke_until_done(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_wr.connection import WRSettings
         from airflow_provider_wr.waiting import Progress
 
+        WRRunLink.push(context, WRSettings.load(self.wr_conn_id), self.run_id, None)
         self._progress = Progress()
         try:
             return cast("dict[str, Any]", super().execute(context))
         except AirflowSensorTimeout as error:
-            raise AirflowSensorTimeout(self._timed_out()) from error
+            raise self._timed_out() from error
 
     def _read(self) -> Run | None:
         """Read the run; None when that failed for a reason that time may mend."""
@@ -147,12 +176,75 @@ class WRRunSensor(BaseSensorOperator):
     def _defer(self) -> None:
         from airflow_provider_wr.triggers.wr import WRRunTrigger, defer
 
-        deadline = self._started + self.timeout
-        trigger = WRRunTrigger(run_id=self.run_id, wr_conn_id=self.wr_conn_id, deadline=deadline)
-        defer(self, trigger)
+        defer(
+            self,
+            WRRunTrigger(
+                run_id=self.run_id,
+                wr_conn_id=self.wr_conn_id,
+                deadline=self._started + self._limit,
+                **self._trigger_options,
+            ),
+        )
 
-    def _timed_out(self) -> str:
-        return (
-            f"Sensor has timed out after {self.timeout:.12g} s; run {self.run_id} goes on: "
+    def _prepare_end(self) -> None:
+        from airflow_provider_wr.sensors.from_trigger import cannot_end
+
+        if reason := cannot_end():
+            _warn("end", self.task_id, reason)
+            self.end_from_trigger = False
+
+    def _prepare_start(self) -> None:
+        from airflow.triggers.base import StartTriggerArgs
+
+        from airflow_provider_wr.sensors.from_trigger import CannotStart, check_can_start, template
+        from airflow_provider_wr.triggers.wr import CLASSPATH, GRACE
+
+        try:
+            check_can_start(self)
+            templates = {field: template(self, field) for field in self.template_fields}
+        except CannotStart as reason:
+            _warn("start", self.task_id, str(reason))
+            self.start_from_trigger = False
+            return
+        # Airflow's own limit is the least of this timeout and the execution timeout.
+        timeout = self._limit + GRACE
+        execution_timeout = self.execution_timeout.total_seconds() if self.execution_timeout else timeout
+        self.start_trigger_args = StartTriggerArgs(
+            trigger_cls=CLASSPATH,
+            trigger_kwargs={
+                **templates,
+                "grace": min(timeout, execution_timeout) - self._limit,
+                **self._trigger_options,
+            },
+            next_method="execute_complete",
+            timeout=timedelta(seconds=timeout),
+        )
+
+    @property
+    def _trigger_options(self) -> dict[str, Any]:
+        return {
+            "end_from_trigger": self.end_from_trigger,
+            "allowed_statuses": list(self.allowed_statuses),
+            "stage_outputs": self.stage_outputs,
+        }
+
+    @property
+    def _limit(self) -> float:
+        """Seconds that the wait may take: the timeout, or the execution timeout where that is less."""
+        if self.execution_timeout is None:
+            return self.timeout
+        return min(self.timeout, self.execution_timeout.total_seconds())
+
+    def _timed_out(self) -> BaseException:
+        """Return the exception that a sensor which waited in a worker would end in."""
+        kind = AirflowSensorTimeout if self._limit == self.timeout else AirflowTaskTimeout
+        return kind(
+            f"Sensor has timed out after {self._limit:.12g} s; run {self.run_id} goes on: "
             "White Rabbit has no call to cancel it"
         )
+
+
+def _warn(what: str, task_id: str | None, reason: str) -> None:
+    warnings.warn(
+        f"{task_id} cannot {what} in the triggerer, and does so in a worker: {reason}", UserWarning, stacklevel=5
+    )

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_wr import exceptions
+from airflow_provider_wr.links.wr import WRRunLink
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
 
+    from airflow_provider_wr.models import Run
+
+
+CLASSPATH = "airflow_provider_wr.triggers.wr.WRRunTrigger"
 
 #: Seconds that a trigger has to report its own timeout before Airflow's comes.
 GRACE = 60
@@ -31,38 +36,83 @@ class WRRunTrigger(BaseTrigger):
     :param wr_conn_id: the Airflow connection, of type ``wr``.
     :param deadline: Unix seconds at which the wait ends in a ``WRTimeoutError``; None for no end. Absolute,
         since a triggerer that takes the wait over must not begin the time anew.
+    :param grace: where Airflow starts the trigger itself and no deadline is known: the seconds by which the wait
+        ends before the timeout that Airflow has set; None for no end.
+    :param end_from_trigger: end the task here when the run ended as allowed, with the run as its result. The
+        event then holds the run.
+    :param allowed_statuses: the endings that end the task; any other is left to the worker.
+    :param stage_outputs: False leaves the outputs of the stages out of the result.
     """
 
-    def __init__(self, *, run_id: str, wr_conn_id: str = "wr_default", deadline: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        wr_conn_id: str = "wr_default",
+        deadline: float | None = None,
+        grace: float | None = None,
+        end_from_trigger: bool = False,
+        allowed_statuses: Sequence[str] = ("COMPLETED",),
+        stage_outputs: bool = True,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.run_id = run_id
         self.wr_conn_id = wr_conn_id
         self.deadline = deadline
+        self.grace = grace
+        self.end_from_trigger = end_from_trigger
+        self.allowed_statuses = tuple(allowed_statuses)
+        self.stage_outputs = stage_outputs
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what builds this trigger anew. Nothing of it is secret."""
-        return (
-            "airflow_provider_wr.triggers.wr.WRRunTrigger",
-            {"run_id": self.run_id, "wr_conn_id": self.wr_conn_id, "deadline": self.deadline},
-        )
+        return CLASSPATH, {
+            "run_id": self.run_id,
+            "wr_conn_id": self.wr_conn_id,
+            "deadline": self.deadline,
+            "grace": self.grace,
+            "end_from_trigger": self.end_from_trigger,
+            "allowed_statuses": list(self.allowed_statuses),
+            "stage_outputs": self.stage_outputs,
+        }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield one event."""
         from airflow_provider_wr.hooks.wr import WRAsyncHook
 
-        timeout = None if self.deadline is None else self.deadline - time.time()
+        deadline = self._deadline()
+        timeout = None if deadline is None else deadline - time.time()
         error: exceptions.WRError | None = None
         try:
             async with WRAsyncHook(self.wr_conn_id) as hook:
-                await hook.wait_for_run(self.run_id, timeout=timeout)
+                run = await hook.wait_for_run(self.run_id, timeout=timeout)
+                link = hook.run_link(self.run_id)
         except exceptions.WRError as failure:
             # Any other exception is a fault of ours: Airflow fails the task with its traceback.
             error = failure
-        yield TriggerEvent(WaitEnd(self.run_id, self.deadline, error).to_event())
+        if self.end_from_trigger and error is None and run.status in self.allowed_statuses:
+            yield _success(run, link, stage_outputs=self.stage_outputs)
+        else:
+            yield TriggerEvent(WaitEnd(self.run_id, deadline, error).to_event())
+
+    def _deadline(self) -> float | None:
+        timeout_after: datetime | None = getattr(self, "timeout_after", None)
+        if self.deadline is not None or self.grace is None or timeout_after is None:
+            return self.deadline
+        return timeout_after.replace(tzinfo=timeout_after.tzinfo or timezone.utc).timestamp() - self.grace
 
     async def on_kill(self) -> None:
         """Leave the run alone: White Rabbit has no call to cancel it. Leaving the wait closes its connections."""
         self.log.warning("Run %s goes on: White Rabbit has no call to cancel it", self.run_id)
+
+
+def _success(run: Run, link: str | None, *, stage_outputs: bool) -> TriggerEvent:
+    from airflow.triggers.base import TaskSuccessEvent
+
+    xcoms: dict[str, Any] = {"return_value": run.as_xcom(stage_outputs=stage_outputs)}
+    if link is not None:
+        xcoms[WRRunLink.xcom_key] = link
+    return TaskSuccessEvent(xcoms=xcoms)
 
 
 def defer(task: BaseOperator, trigger: WRRunTrigger) -> NoReturn:
