@@ -127,8 +127,8 @@ def wait(
         seconds = started + timeout - clock()
         if seconds <= 0:
             raise WRTimeoutError(
-                f"the wait for run {run_id} timed out after {round(timeout, 1):.12g} s; the run, last seen {status}, "
-                "goes on: White Rabbit has no call to cancel it"
+                f"the wait for run {run_id} timed out after {round(timeout, 1):.12g} s; "
+                f"the run, last seen {status}, goes on: White Rabbit has no call to cancel it"
             )
         return seconds
 
