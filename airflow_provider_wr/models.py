@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from airflow_provider_wr.exceptions import WRProtocolError
 
@@ -39,6 +39,9 @@ class StageStatus(str, Enum):
 
     __str__ = str.__str__
 
+
+_RUN_STATUSES: dict[str, RunStatus] = {status.value: status for status in RunStatus}
+_STAGE_STATUSES: dict[str, StageStatus] = {status.value: status for status in StageStatus}
 
 #: What has one of these statuses will never change again; the words are the same for runs and stages.
 TERMINAL: frozenset[str] = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED})
@@ -94,7 +97,7 @@ class RunStage:
         return cls(
             id=_required(stage, "id", str),
             module=_required(stage, "module", str),
-            status=_status(StageStatus, _required(stage, "status", str)),
+            status=_STAGE_STATUSES.get(status := _required(stage, "status", str), status),
             output=stage.get("output"),
             error=stage.get("error"),
             credit_usage=_optional(stage, "creditUsage", float),
@@ -148,7 +151,7 @@ class Run:
         run = _object(body, "a run")
         return cls(
             id=_required(run, "id", str),
-            status=_status(RunStatus, _required(run, "status", str)),
+            status=_RUN_STATUSES.get(status := _required(run, "status", str), status),
             pending_stage_count=_optional(run, "pendingStageCount", int),
             failed_stage_count=_optional(run, "failedStageCount", int),
             cancel_requested_at=_optional(run, "cancelRequestedAt", str),
@@ -209,7 +212,6 @@ class RunEvent:
     :param total_usage: credits used so far; None where the event did not say.
     :param pending_stage_count: stages that have not ended; None where the event did not say.
     :param failed_stage_count: stages that failed; None where the event did not say.
-    :param active_stages: the stages that had not ended (``nonTerminalStages``), without their outputs.
     :param timestamp: as the API sent it; None where it did not.
     :param raw: the JSON as it came, with every field.
     """
@@ -219,9 +221,8 @@ class RunEvent:
     total_usage: float | None
     pending_stage_count: int | None
     failed_stage_count: int | None
-    active_stages: tuple[RunStage, ...]
     timestamp: Any
-    raw: dict[str, Any] = field(compare=False, repr=False)
+    raw: dict[str, Any] = field(hash=False, repr=False)
 
     @classmethod
     def from_json(cls, data: Any) -> RunEvent:
@@ -230,11 +231,10 @@ class RunEvent:
         output = _optional(event, "output", dict) or {}
         return cls(
             run_id=_required(event, "id", str),
-            status=_status(RunStatus, _required(event, "status", str)),
+            status=_RUN_STATUSES.get(status := _required(event, "status", str), status),
             total_usage=_optional(output, "totalUsage", float),
             pending_stage_count=_optional(output, "pendingStageCount", int),
             failed_stage_count=_optional(output, "failedStageCount", int),
-            active_stages=_stages(output, "nonTerminalStages"),
             timestamp=event.get("timestamp"),
             raw=event,
         )
@@ -244,9 +244,18 @@ class RunEvent:
         """Whether the run has ended, well or not. The run itself may say so a moment later."""
         return self.status in TERMINAL
 
+    @property
+    def active_stages(self) -> tuple[RunStage, ...]:
+        """
+        The stages that had not ended (``nonTerminalStages``), without their outputs.
+
+        Read when asked for, since a fan-out's event can hold thousands, and most events pass unseen.
+        Raises :class:`WRProtocolError`.
+        """
+        return _stages(self.raw.get("output") or {}, "nonTerminalStages")
+
 
 T = TypeVar("T")
-_StatusT = TypeVar("_StatusT", RunStatus, StageStatus)
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:
@@ -256,30 +265,27 @@ def _object(value: Any, what: str) -> dict[str, Any]:
 
 
 def _required(parent: dict[str, Any], key: str, kind: type[T]) -> T:
-    value = _optional(parent, key, kind)
+    value = parent.get(key)
+    if type(value) is kind:
+        return value
     if value is None:
         raise WRProtocolError(f"the field {key!r} is missing")
-    return value
+    raise WRProtocolError(f"the field {key!r} should be {_NAMES[kind]}, and is {_kind(value)}")
 
 
 def _optional(parent: dict[str, Any], key: str, kind: type[T]) -> T | None:
     value = parent.get(key)
-    if value is None or type(value) is kind or (kind is float and type(value) is int):
-        return cast("T | None", value)
+    if value is None:
+        return None
+    if kind is float and type(value) is int:
+        return value  # type: ignore[return-value]  # a whole number is a number
     if kind is int and type(value) is float and value.is_integer():
-        return cast("T", int(value))
-    raise WRProtocolError(f"the field {key!r} should be {_NAMES[kind]}, and is {_kind(value)}")
+        return int(value)  # type: ignore[return-value]  # JavaScript has but one kind of number
+    return _required(parent, key, kind)
 
 
 def _stages(parent: dict[str, Any], key: str) -> tuple[RunStage, ...]:
     return tuple(RunStage.from_json(stage) for stage in _optional(parent, key, list) or ())
-
-
-def _status(statuses: type[_StatusT], text: str) -> _StatusT | str:
-    try:
-        return statuses(text)
-    except ValueError:
-        return text
 
 
 _NAMES: dict[type, str] = {

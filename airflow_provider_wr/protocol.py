@@ -335,17 +335,20 @@ def _http_date(text: str | None) -> datetime | None:
     return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
 def _json(body: bytes | str) -> Any:
     try:
-        return json.loads(body, parse_constant=_no_constant)
+        return _DECODER.decode(body if isinstance(body, str) else body.decode("utf-8-sig"))
     except RecursionError:
         raise WRProtocolError("the answer's JSON is nested too deeply") from None
     except ValueError:
         raise WRProtocolError(f"the answer is not JSON: {_beginning(body) or 'it is empty'}") from None
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _beginning(body: bytes | str) -> str:

@@ -30,7 +30,7 @@ from airflow_provider_wr.exceptions import (
     WRServerError,
     WRTimeoutError,
 )
-from airflow_provider_wr.models import Run, RunEvent, StageStatus
+from airflow_provider_wr.models import Run, RunEvent, RunStage, StageStatus
 from airflow_provider_wr.protocol import CALL_ATTEMPTS, may_send_again
 
 log = logging.getLogger(__name__)
@@ -90,10 +90,12 @@ class StreamEnd:
     How following a stream ended.
 
     :param flowed: whether any event came.
+    :param told: whether one of them said that the run has ended.
     :param error: why it broke; None when it ended by itself.
     """
 
     flowed: bool
+    told: bool = False
     error: WRError | None = None
 
 
@@ -117,7 +119,9 @@ def wait(
     """
     started = clock()
     status = "not seen"
+    because: WRError | str
     failures = 0
+    told = False
     stream_failed = False
     key_was_read_again = False
 
@@ -132,31 +136,37 @@ def wait(
             )
         return seconds
 
-    def read() -> Generator[Step, Any, Run]:
+    def read_ended() -> Generator[Step, Any, Run | None]:
+        # A run that has not ended is not kept while we wait: it may be large.
         nonlocal status, key_was_read_again
         run: Run = yield ReadRun(left())
         status = run.status
         key_was_read_again = False
-        return run
+        return run if run.is_terminal else None
 
     while True:
         try:
-            if stream_failed:
-                # A stream that cannot be opened must not hide that the run has ended.
-                stream_failed = False
-                if (run := (yield from read())).is_terminal:
-                    return run
-            stream_failed = True
-            yield OpenStream(left())
+            # A stream that cannot be opened must not hide that the run has ended: read the run before the next
+            # attempt. And where the run lags behind the event that told of its end, no stream tells of it again.
+            only_read = stream_failed or told
             stream_failed = False
-            if (run := (yield from read())).is_terminal:
+            if not only_read:
+                stream_failed = True
+                yield OpenStream(left())
+                stream_failed = False
+                if (run := (yield from read_ended())) is not None:
+                    return run
+                end: StreamEnd = yield FollowStream(left())
+                if end.flowed:
+                    failures = 0
+                told = end.told
+                because = end.error or "its stream ended"
+            if (run := (yield from read_ended())) is not None:
                 return run
-            end: StreamEnd = yield FollowStream(left())
-            if end.flowed:
-                failures = 0
-            if (run := (yield from read())).is_terminal:
-                return run
-            because = end.error or "its stream ended"
+            if told:
+                because = "its stream told of its end, which is not to be read yet"
+            elif only_read:
+                continue
         except WRAuthError:
             if key_was_read_again:
                 raise
@@ -201,6 +211,7 @@ def drive(steps: Generator[Step, Any, Run], do: Callable[[Step], Any]) -> Run:
                 step = steps.throw(error)
             else:
                 step = steps.send(answer)
+                del answer  # not kept during the next step: it may be a large run
     except StopIteration as end:
         return cast("Run", end.value)
 
@@ -216,6 +227,7 @@ async def adrive(steps: Generator[Step, Any, Run], do: Callable[[Step], Awaitabl
                 step = steps.throw(error)
             else:
                 step = steps.send(answer)
+                del answer  # not kept during the next step: it may be a large run
     except StopIteration as end:
         return cast("Run", end.value)
 
@@ -233,9 +245,10 @@ def follow(signs: Iterable[Sign], see: Callable[[Sign], None]) -> StreamEnd:
             if sign is not None:
                 flowed = True
                 if sign.is_terminal:
-                    break
+                    return StreamEnd(flowed, told=True)
+            del sign  # not kept until the next one comes: it may be large
     except WRError as error:
-        return StreamEnd(flowed, error)
+        return StreamEnd(flowed, error=error)
     return StreamEnd(flowed)
 
 
@@ -248,9 +261,10 @@ async def afollow(signs: AsyncIterable[Sign], see: Callable[[Sign], None]) -> St
             if sign is not None:
                 flowed = True
                 if sign.is_terminal:
-                    break
+                    return StreamEnd(flowed, told=True)
+            del sign  # not kept until the next one comes: it may be large
     except WRError as error:
-        return StreamEnd(flowed, error)
+        return StreamEnd(flowed, error=error)
     return StreamEnd(flowed)
 
 
@@ -306,35 +320,43 @@ class Progress:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._said: tuple[Any, ...] | None = None
+        self._said: int | None = None
         self._said_at = float("-inf")
         self._unsaid: Run | RunEvent | None = None
 
     def see(self, now: Run | RunEvent | None) -> None:
         """Take what is known of the run now; None is a heartbeat, on which a line held back is said."""
         latest = now or self._unsaid
-        if latest is None:
+        if latest is None or not log.isEnabledFor(logging.INFO):
             return
         self._unsaid = latest
         if self._clock() - self._said_at < 1 and not latest.is_terminal:
             return
         self._unsaid = None
-        running = [stage for stage in latest.active_stages if stage.status == StageStatus.RUNNING]
-        known = (latest.status, latest.pending_stage_count, [(s.id, s.execution_attempt) for s in running])
+        running = _running(latest)
+        stages = tuple((stage.id, stage.execution_attempt) for stage in running)
+        known = hash((latest.status, latest.pending_stage_count, stages))
         if known != self._said:
             self._said = known
             self._said_at = self._clock()
-            log.info("%s", progress_line(latest))
+            log.info("%s", _line(latest, running))
 
 
 def progress_line(now: Run | RunEvent) -> str:
     """Return one line on how far a run is; what the API did not say is left out."""
+    return _line(now, _running(now))
+
+
+def _running(now: Run | RunEvent) -> list[RunStage]:
+    return [stage for stage in now.active_stages if stage.status == StageStatus.RUNNING]
+
+
+def _line(now: Run | RunEvent, running: list[RunStage]) -> str:
     parts = [str(now.status)]
     if (pending := now.pending_stage_count) is not None:
         parts.append(f"{pending} stage{'' if pending == 1 else 's'} pending")
     if (usage := now.total_usage) is not None:
         parts.append(f"{usage:.12g} credit{'' if usage == 1 else 's'}")
-    running = [stage for stage in now.active_stages if stage.status == StageStatus.RUNNING]
     if running:
         names = [f"{stage.module} (attempt {stage.execution_attempt or 1})" for stage in running[:STAGES_SHOWN]]
         if len(running) > STAGES_SHOWN:

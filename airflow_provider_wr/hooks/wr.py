@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, closing, contextmanager, suppress
 from functools import cached_property, partial
 from typing import Any, TypeVar, cast
 
@@ -23,7 +23,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 from tenacity import AsyncRetrying, Retrying
 from yarl import URL
 
-from airflow_provider_wr import protocol, waiting
+from airflow_provider_wr import form, protocol, waiting
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRError, WRNotFoundError
 from airflow_provider_wr.hooks.session import SharedSession, new_session
@@ -71,6 +71,16 @@ class WRHook(BaseHook):
         super().__init__()
         self.wr_conn_id = wr_conn_id
         self.workflow_id = workflow_id
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the extra's fields for Airflow's form, where it does not take them from the provider info."""
+        return form.widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return how Airflow's own fields look there, where it does not take that from the provider info."""
+        return form.behaviour()
 
     @cached_property
     def settings(self) -> WRSettings:
@@ -441,7 +451,7 @@ class WRAsyncHook:
         """Send a call, and return when the head of its answer is there; the timeouts hold for its body too."""
         endpoint = self._shared.endpoint
         settings = endpoint.settings
-        try:
+        with _aiohttp_errors(call):
             return await session.request(
                 call.method,
                 URL(settings.base_url + call.path, encoded=True),
@@ -454,14 +464,12 @@ class WRAsyncHook:
                 ssl=endpoint.tls,
                 proxy=endpoint.proxy,
             )
-        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
-            raise _aiohttp_error(call, error) from error
 
 
 async def _aanswer(call: Call[Any], response: aiohttp.ClientResponse) -> Answer:
     body = bytearray()
-    async with aclosing(_achunks(call, response)) as chunks:
-        async for chunk in chunks:
+    with _aiohttp_errors(call), closing(response):
+        async for chunk in response.content.iter_any():
             body += chunk
             if len(body) > protocol.body_limit(response.status):
                 break
@@ -470,21 +478,21 @@ async def _aanswer(call: Call[Any], response: aiohttp.ClientResponse) -> Answer:
 
 async def _asigns(run_id: str, response: aiohttp.ClientResponse) -> AsyncGenerator[Sign]:
     events = EventStream()
-    async with aclosing(_achunks(protocol.stream_run(run_id), response)) as chunks:
-        async for chunk in chunks:
+    with _aiohttp_errors(protocol.stream_run(run_id)), closing(response):
+        async for chunk in response.content.iter_any():
             for data in events.feed(chunk):
                 yield protocol.read_event(run_id, data)
+                del data
+            del chunk  # neither is kept until the next one comes: they may be large
 
 
-async def _achunks(call: Call[Any], response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
-    """Yield the body as it arrives, and close the response at the end; the request's timeout holds."""
+@contextmanager
+def _aiohttp_errors(call: Call[Any]) -> Iterator[None]:
+    """Raise what ``aiohttp`` raises as the error that it means for a call."""
     try:
-        async for chunk in response.content.iter_any():
-            yield chunk
+        yield
     except (aiohttp.ClientError, asyncio.TimeoutError) as error:
         raise _aiohttp_error(call, error) from error
-    finally:
-        response.close()
 
 
 def _aiohttp_error(call: Call[Any], error: BaseException) -> WRError:

@@ -1,0 +1,62 @@
+"""The fields of a ``wr`` connection in Airflow's form, for every version of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Airflow's own fields, in the form that provider info has them.
+BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["login"],
+    "relabeling": {"host": "Base URL", "password": "API key"},
+    "placeholders": {
+        "host": "https://api.whiterabbit.app",
+        "password": "ws_…",
+        "workflow_id": "123e4567-e89b-12d3-a456-426614174000",
+        "run_url": "https://…/runs/{run_id}",
+        "connect_timeout": "10",
+        "read_timeout": "30",
+        "verify": "true",
+    },
+}
+
+
+def _field(label: str, description: str, kind: str = "string", **schema: Any) -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": {"type": [kind, "null"], **schema}}
+
+
+#: The fields of the extra, in the form that provider info has them from Airflow 3.2 on.
+FIELDS: dict[str, dict[str, Any]] = {
+    "workflow_id": _field("Workflow id", "UUID of the workflow that is used where a task names none."),
+    "api_secret": _field(
+        "API secret",
+        "Ed25519 private key (PKCS#8 DER, base64); with it, every request is signed.",
+        format="password",
+    ),
+    "run_url": _field(
+        "Run URL", "Template of the link to a run, with {run_id} and {workflow_id}; no link without it."
+    ),
+    "connect_timeout": _field("Connect timeout", "Seconds to open a connection; 10 unless said.", "number"),
+    "read_timeout": _field("Read timeout", "Seconds for the answer to a plain call; 30 unless said.", "number"),
+    "verify": _field("Verify TLS", "true, false, or the path of a CA bundle; true unless said."),
+    "allow_http": _field("Allow plain http", "Send the key to another machine without TLS.", "boolean"),
+}
+
+
+def widgets() -> dict[str, Any]:
+    """Return :data:`FIELDS` as the form of Airflow 2.11 to 3.1 has them."""
+    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
+    from wtforms import BooleanField, PasswordField, StringField
+
+    def widget(label: str, description: str, schema: dict[str, Any]) -> Any:
+        if "boolean" in schema["type"]:
+            return BooleanField(label, description=description)
+        if schema.get("format") == "password":
+            return PasswordField(label, description=description, widget=BS3PasswordFieldWidget())
+        return StringField(label, description=description, widget=BS3TextFieldWidget())
+
+    return {name: widget(**field) for name, field in FIELDS.items()}
+
+
+def behaviour() -> dict[str, Any]:
+    """Return :data:`BEHAVIOUR` as the form of Airflow 2.11 to 3.1 has it."""
+    return {key.replace("-", "_"): value for key, value in BEHAVIOUR.items()}
