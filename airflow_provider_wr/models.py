@@ -185,7 +185,7 @@ class Run:
         if self.cancel_reason:
             text += f": {self.cancel_reason}"
         if self.total_usage is not None:
-            text += f", {self.total_usage:.12g} credits used"
+            text += f", {credits_text(self.total_usage)} used"
         for stage in self.failed_stages:
             text += f"\n  {stage.module} failed at attempt {stage.execution_attempt or 1}: {stage.error_text}"
         return text
@@ -253,6 +253,11 @@ class RunEvent:
         Raises :class:`WRProtocolError`.
         """
         return _stages(self.raw.get("output") or {}, "nonTerminalStages")
+
+
+def credits_text(usage: float) -> str:
+    """Return an amount of credits in words."""
+    return f"{usage:.12g} credit{'' if usage == 1 else 's'}"
 
 
 T = TypeVar("T")

@@ -30,7 +30,7 @@ from airflow_provider_wr.exceptions import (
     WRServerError,
     WRTimeoutError,
 )
-from airflow_provider_wr.models import Run, RunEvent, RunStage, StageStatus
+from airflow_provider_wr.models import Run, RunEvent, RunStage, StageStatus, credits_text
 from airflow_provider_wr.protocol import CALL_ATTEMPTS, may_send_again
 
 log = logging.getLogger(__name__)
@@ -355,8 +355,8 @@ def _line(now: Run | RunEvent, running: list[RunStage]) -> str:
     parts = [str(now.status)]
     if (pending := now.pending_stage_count) is not None:
         parts.append(f"{pending} stage{'' if pending == 1 else 's'} pending")
-    if (usage := now.total_usage) is not None:
-        parts.append(f"{usage:.12g} credit{'' if usage == 1 else 's'}")
+    if now.total_usage is not None:
+        parts.append(credits_text(now.total_usage))
     if running:
         names = [f"{stage.module} (attempt {stage.execution_attempt or 1})" for stage in running[:STAGES_SHOWN]]
         if len(running) > STAGES_SHOWN:

@@ -89,7 +89,7 @@ class WRTriggerRunOperator(BaseOperator):
     Returns the run's id. Pushes the XComs ``run_id``, ``job_id`` and ``workflow_id`` as soon as they are known
     and, when it waited, ``run``: the finished run as the API gives it, also when it did not end well.
 
-    A run is never started twice by this operator: see the page "When is a run started twice?".
+    No run is started twice by accident; when one is started anew is on the page "When is a run started twice?".
 
     :param workflow_id: UUID of the workflow; None for the connection's (templated).
     :param wr_conn_id: the Airflow connection, of type ``wr`` (templated).

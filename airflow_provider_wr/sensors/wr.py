@@ -96,8 +96,7 @@ class WRRunSensor(BaseSensorOperator):
         from airflow_provider_wr.protocol import check_uuid
 
         check_uuid(self.run_id, "run_id")
-        started = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
-        self._started = started.timestamp() if started else time.time()
+        self._started = self._first_poke(context) or time.time()
         return self._poke_until_done(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None) -> dict[str, Any]:
@@ -132,6 +131,13 @@ class WRRunSensor(BaseSensorOperator):
         if self.deferrable:
             self._defer()
         return PokeReturnValue(is_done=False)
+
+    def _first_poke(self, context: Context) -> float | None:
+        """Return the Unix seconds of the poke that was first rescheduled; None when this is the first."""
+        # Airflow 2.11 does not tell: each poke counts as the first there.
+        ask = getattr(context["ti"], "get_first_reschedule_date", None)
+        first = ask(context) if ask is not None and self.reschedule else None
+        return first.timestamp() if first is not None else None
 
     def on_kill(self) -> None:
         """Say that the run goes on."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -78,13 +80,12 @@ class WRRunTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield one event."""
-        from airflow_provider_wr.hooks.wr import WRAsyncHook
-
+        hooks = await _hooks()
         deadline = self._deadline()
         timeout = None if deadline is None else deadline - time.time()
         error: exceptions.WRError | None = None
         try:
-            async with WRAsyncHook(self.wr_conn_id) as hook:
+            async with hooks.WRAsyncHook(self.wr_conn_id) as hook:
                 run = await hook.wait_for_run(self.run_id, timeout=timeout)
                 link = hook.run_link(self.run_id)
         except exceptions.WRError as failure:
@@ -104,6 +105,17 @@ class WRRunTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Leave the run alone: White Rabbit has no call to cancel it. Leaving the wait closes its connections."""
         self.log.warning("Run %s goes on: White Rabbit has no call to cancel it", self.run_id)
+
+
+async def _hooks() -> Any:
+    """Import the hooks, which takes some hundred milliseconds the first time, off the event loop."""
+    global _loaded
+    if _loaded is None:
+        _loaded = await asyncio.to_thread(import_module, "airflow_provider_wr.hooks.wr")
+    return _loaded
+
+
+_loaded: Any = None
 
 
 def _success(run: Run, link: str | None, *, stage_outputs: bool) -> TriggerEvent:

@@ -1,0 +1,123 @@
+"""What the provider says in its errors, warnings and logs: made by it, to compare the pages with."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_wr.durable import RunMemory
+from airflow_provider_wr.exceptions import WRError
+from airflow_provider_wr.hooks.wr import WRHook
+from airflow_provider_wr.sensors.wr import WRRunSensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_wr.sandbox.server import Sandbox
+
+QUOTE = "c0ffee00-1111-4222-8333-944455556666"
+
+
+def generalize(text: str) -> str:
+    """Return a text with the parts that differ from one time to the next made the same."""
+    text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<id>", text)
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+(\+00:00|Z)", "<time>", text)
+    return text.strip()
+
+
+def error(call: Callable[[WRHook], Any]) -> str:
+    """Return how Airflow shows the error that a call raises."""
+    with WRHook() as hook, pytest.raises(WRError) as raised:
+        call(hook)
+    return f"{type(raised.value).__name__}: {raised.value}"
+
+
+def failed_run(sandbox: Sandbox) -> str:
+    from airflow_provider_wr.exceptions import run_ended_error
+
+    with WRHook() as hook:
+        hook.update_component(QUOTE, config={"failWith": "insufficient funds"})
+        run = hook.wait_for_run(hook.trigger_run().run_id)
+    ended = run_ended_error(run, final=False)
+    return f"{type(ended).__name__}: {ended}"
+
+
+def unknown(sandbox: Sandbox) -> str:
+    sandbox.control.fault("trigger", reset=True, obey=True)
+    return error(lambda hook: hook.trigger_run())
+
+
+def refused_key(sandbox: Sandbox) -> str:
+    sandbox.control.rotate_key("ws_new")
+    return error(lambda hook: hook.trigger_run())
+
+
+def timed_out(sandbox: Sandbox) -> str:
+    def wait(hook: WRHook) -> None:
+        hook.update_component(QUOTE, config={"seconds": 60})
+        run_id = hook.trigger_run().run_id
+        hook.wait_for_run(run_id, timeout=0.2)
+
+    return error(wait).replace("after 0.2 s", "after 3600 s")
+
+
+class _Store(dict[str, Any]):
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+
+class _TaskInstance:
+    max_tries = 1
+
+
+def goes_on(sandbox: Sandbox) -> str:
+    memory = RunMemory({"ti": _TaskInstance(), "task_state_store": _Store()}, durable=True)  # type: ignore[arg-type]
+    with WRHook() as hook, logged("airflow_provider_wr.durable") as lines:
+        hook.update_component(QUOTE, config={"seconds": 60})
+        memory.note_run(sandbox.workflow_id, hook.trigger_run())
+        memory.find(hook, sandbox.workflow_id, retrigger=False)
+    return "\n".join(lines)
+
+
+def cannot_start(sandbox: Sandbox) -> str:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        WRRunSensor.partial(task_id="wait", start_from_trigger=True).expand(run_id=["9e4c7b1a"])
+    return "\n".join(str(warning.message) for warning in caught if warning.category is UserWarning)
+
+
+@contextmanager
+def logged(name: str) -> Iterator[list[str]]:
+    """Collect what a logger says."""
+    lines: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    logger, handler = logging.getLogger(name), Handler()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+#: Who makes a text, by how it begins.
+SAYINGS: dict[str, Callable[[Sandbox], str]] = {
+    "WRRunFailedError: ": failed_run,
+    "WRTriggerUnknownError: ": unknown,
+    "WRAuthError: ": refused_key,
+    "WRTimeoutError: ": timed_out,
+    "Run ": goes_on,
+    "wait cannot start": cannot_start,
+}

@@ -1,0 +1,317 @@
+"""Every code block of the README and the pages: run where it can be, else checked in a way that can fail."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import json
+import re
+import runpy
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_3_PLUS
+from packaging.requirements import Requirement
+
+from airflow_provider_wr.connection import WRSettings
+from airflow_provider_wr.models import Run, RunEvent
+from airflow_provider_wr.sandbox.server import Sandbox
+from airflow_provider_wr.waiting import progress_line
+
+from . import sayings
+from .blocks import PAGES, ROOT, Block, Command, blocks, commands, tokens
+
+if TYPE_CHECKING:
+    from airflow_provider_wr.sandbox.pytest_plugin import wr_sandbox  # noqa: F401
+
+#: The address of the sandbox in the pages.
+SHOWN = "127.0.0.1:8787"
+
+#: Languages whose blocks nobody here can run, and the one page that may have them.
+EXEMPT = {"typescript": ROOT / "docs" / "sdk.md"}
+
+
+@pytest.fixture(scope="module")
+def _server() -> Iterator[Sandbox]:
+    with Sandbox(heartbeat=0.2, speed=20) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(_server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    """A fresh sandbox, 20 times as fast as usual, to which ``wr_default`` leads."""
+    _server.control.reset()
+    monkeypatch.setenv("AIRFLOW_CONN_WR_DEFAULT", json.dumps(_server.connection))
+    return _server
+
+
+@pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page)], ids=str)
+def test_block(
+    block: Block, sandbox: Sandbox, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if block.language in EXEMPT:
+        assert block.path == EXEMPT[block.language]
+    elif block.language == "python":
+        check_python(block, request, monkeypatch)
+    elif block.language == "console":
+        for command in commands(block):
+            check_command(command, block, sandbox, request, monkeypatch)
+    elif block.language == "json":
+        check_json(block.code, monkeypatch)
+    elif block.language == "yaml":
+        assert yaml.safe_load(block.code)
+    elif block.language == "text":
+        check_text(block.code, sandbox)
+    else:
+        pytest.fail(f"nothing here can check a block in {block.language!r}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page: Path) -> None:
+    targets = [
+        target.partition("#")[0]
+        for token in tokens(page)
+        for child in token.children or ()
+        if child.type in ("link_open", "image")
+        and "://" not in (target := str(child.attrGet("href") or child.attrGet("src")))
+    ]
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+# --- Python -----------------------------------------------------------------------------------------------
+
+
+def check_python(block: Block, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a block as what it is: a DAG file, a test, or a script."""
+    compile(block.code, str(block), "exec")
+    if re.search(r"^with DAG\(|^@dag\b", block.code, re.MULTILINE):
+        request.getfixturevalue("airflow_db")
+        run_dags(block, monkeypatch)
+        return
+    file = Path("snippet.py")
+    file.write_text(block.code)
+    names = runpy.run_path(str(file))
+    for name, test in names.items():
+        if name.startswith("test_"):
+            test(*map(request.getfixturevalue, inspect.signature(test).parameters))
+
+
+def run_dags(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Airflow load the block from its DAGs folder, and run each DAG; every task succeeds or is skipped."""
+    from airflow.configuration import conf
+
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:
+        from airflow.models.dagbag import DagBag
+
+    folder = Path(conf.get("core", "dags_folder"))
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{re.sub(r'[^a-z0-9]+', '_', str(block))}.py"
+    code = block.code
+    if not AIRFLOW_V_3_0_PLUS:  # the one change that the pages ask for there
+        code = code.replace("from airflow.sdk import", "from airflow.providers.common.compat.sdk import")
+    file.write_text(code)
+    monkeypatch.syspath_prepend(str(folder))
+    try:
+        with warnings.catch_warnings():
+            if AIRFLOW_V_3_3_PLUS:
+                warnings.filterwarnings("error", message=".* in the triggerer, and does so in a worker")
+            bag = DagBag(str(file))
+        assert bag.import_errors == {}
+        assert bag.dags
+        for dag in bag.dags.values():
+            run = dag.test()
+            states = {(ti.task_id, ti.map_index): str(ti.state) for ti in run.get_task_instances()}
+            assert str(run.state) == "success", states
+            assert set(states.values()) <= {"success", "skipped"}, states
+            assert "success" in states.values(), states
+    finally:
+        file.unlink()
+
+
+# --- console ----------------------------------------------------------------------------------------------
+
+
+def check_command(
+    command: Command,
+    block: Block,
+    sandbox: Sandbox,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Run a command, or where it would install or stay, check that what it names is there."""
+    first, *rest = command.words
+    match first, *rest:
+        case "make", *arguments:
+            check_make(arguments)
+        case "pip", "install", *packages:
+            check_packages(packages)
+        case "export", *_:
+            check_export(command.text, monkeypatch)
+        case ("python", "-m", "airflow_provider_wr.sandbox", *options):
+            check_sandbox(options, command.output, sandbox)
+        case (".venv/bin/python", "-m", "pytest", *paths):
+            assert all((ROOT / path).exists() for path in paths)
+        case "curl", *_:
+            check_curl(command.text, sandbox)
+        case "airflow", *arguments:
+            request.getfixturevalue("airflow_db")
+            check_airflow(arguments, block)
+        case ("ulimit", *_):
+            run(command.text)
+        case _:
+            pytest.fail(f"nothing here can check the command {command.text!r}")
+
+
+def run(script: str) -> str:
+    """Run a command in a shell, and return what it prints."""
+    shell = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, timeout=30)
+    assert shell.returncode == 0, f"{script}\n{shell.stdout}{shell.stderr}"
+    return shell.stdout
+
+
+def check_make(arguments: list[str]) -> None:
+    """The targets exist, and something reads the variables."""
+    makefile = (ROOT / "Makefile").read_text()
+    code = makefile + "".join(path.read_text() for path in (ROOT / "dev").glob("*.py"))
+    for argument in arguments:
+        name, is_variable, _ = argument.partition("=")
+        if is_variable:
+            assert re.search(rf"\b{name}\b", code), argument
+        else:
+            assert re.search(rf"^{name}:", makefile, re.MULTILINE), argument
+
+
+def check_packages(packages: list[str]) -> None:
+    """What is installed is this package, with extras it has."""
+    for package in packages:
+        wanted = Requirement(package)
+        assert wanted.name == "airflow-provider-wr"
+        extras = importlib.metadata.metadata(wanted.name).get_all("Provides-Extra") or []
+        assert wanted.extras <= set(extras), package
+
+
+def check_export(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection can be read, and is one that the provider takes; an option is one that Airflow has."""
+    match = re.match(r"export (\w+)=", text)
+    assert match
+    name = match[1]
+    value = run(f'{text}\nprintf %s "${name}"')
+    if name.startswith("AIRFLOW_CONN_"):
+        read_connection(name, value, monkeypatch)
+    elif name.startswith("AIRFLOW__"):
+        from airflow.configuration import conf
+
+        section, option = name.removeprefix("AIRFLOW__").lower().split("__")
+        assert not AIRFLOW_V_3_0_PLUS or conf.get(section, option, fallback=None) is not None, name
+    else:
+        assert name in ("HTTPS_PROXY", "NO_PROXY"), name
+        assert value
+
+
+def check_sandbox(options: list[str], output: str, sandbox: Sandbox) -> None:
+    """The sandbox knows the options, and prints when it listens what the page shows, which is cut at each …."""
+    shown_help = subprocess.run(
+        [sys.executable, "-m", "airflow_provider_wr.sandbox", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert [option for option in options if option.startswith("-") and option not in shown_help] == []
+    if output:
+        facts = {
+            "url": f"http://{SHOWN}",
+            "api_key": sandbox.api_key,
+            "workflow_id": sandbox.workflow_id,
+            "components": sandbox.components,
+        }
+        assert re.fullmatch(re.escape(output.strip()).replace("…", ".*"), json.dumps(facts))
+
+
+def check_curl(text: str, sandbox: Sandbox) -> None:
+    """The sandbox answers the request with success; as JSON where it answers anything."""
+    address = sandbox.url.removeprefix("http://")
+    script = text.replace(SHOWN, address).replace("localhost:8787", address).replace("curl ", "curl -sSf ", 1)
+    assert script.count(address) == 1
+    if answer := run(script):
+        json.loads(answer)
+
+
+def check_airflow(arguments: list[str], block: Block) -> None:
+    """Airflow takes the command, and obeys it where that is quick; a DAG that it runs is on the page."""
+    from airflow.cli.cli_parser import get_parser
+
+    parsed = get_parser().parse_args(arguments)
+    if arguments[:2] == ["dags", "test"]:
+        assert any(f'with DAG("{arguments[2]}"' in other.code for other in blocks(block.path))
+    elif arguments[0] not in ("db", "triggerer"):
+        parsed.func(parsed)
+
+
+# --- JSON and output --------------------------------------------------------------------------------------
+
+
+def check_json(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The block parses, and is a connection or a run where it looks like one."""
+    value = json.loads(text)
+    if "conn_type" in value:
+        read_connection("AIRFLOW_CONN_SHOWN", text, monkeypatch)
+    if "runStages" in value:
+        assert Run.from_json(value).stages
+
+
+def read_connection(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read a connection as Airflow and the provider do."""
+    monkeypatch.setenv(name, value)
+    conn_id = name.removeprefix("AIRFLOW_CONN_").lower()
+    assert BaseHook.get_connection(conn_id).conn_type == "wr"
+    WRSettings.load(conn_id)
+
+
+PROGRESS = re.compile(
+    r"(?P<status>[A-Z]+)( \| (?P<pending>\d+) stages? pending)?( \| (?P<credits>[\d.]+) credits?)?"
+    r"( \| running: (?P<running>.+))?"
+)
+
+
+def check_text(text: str, sandbox: Sandbox) -> None:
+    """Each line is a progress line as the code makes it, or the whole is what a real call says."""
+    lines = text.splitlines()
+    if all(PROGRESS.fullmatch(line) for line in lines):
+        assert [progress_line(event_of(line)) for line in lines] == lines
+        return
+    say: Callable[[Sandbox], str] | None = next(
+        (say for start, say in sayings.SAYINGS.items() if text.startswith(start)), None
+    )
+    assert say is not None, "nothing here knows who says this"
+    assert sayings.generalize(text) == sayings.generalize(say(sandbox))
+
+
+def event_of(line: str) -> RunEvent:
+    """Return an event that has the progress line ``line``."""
+    match = PROGRESS.fullmatch(line)
+    assert match
+    output: dict[str, Any] = {}
+    if match["pending"]:
+        output["pendingStageCount"] = int(match["pending"])
+    if match["credits"]:
+        output["totalUsage"] = float(match["credits"])
+    stages = []
+    for stage in match["running"].split(", ") if match["running"] else ():
+        if more := re.fullmatch(r"and (\d+) more", stage):
+            stages += [("X", 1)] * int(more[1])
+        else:
+            named = re.fullmatch(r"(\w+) \(attempt (\d+)\)", stage)
+            assert named
+            stages.append((named[1], int(named[2])))
+    output["nonTerminalStages"] = [
+        {"id": str(number), "module": module, "status": "RUNNING", "executionAttempt": attempt}
+        for number, (module, attempt) in enumerate(stages)
+    ]
+    return RunEvent.from_json({"id": "run", "status": match["status"], "output": output})
