@@ -9,6 +9,7 @@ from typing import Any
 from airflow_provider_wr import protocol
 from airflow_provider_wr.exceptions import WRValidationError
 from airflow_provider_wr.protocol import Call
+from airflow_provider_wr.quoting import quote
 
 FIELDS = ("component_id", "config", "config_from_params", "name", "position")
 
@@ -44,7 +45,7 @@ def _from_json(text: str, field: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise WRValidationError(f"{field} is a text that is not JSON: {protocol.quote(text)!r}") from None
+        raise WRValidationError(f"{field} is a text that is not JSON: {quote(text)!r}") from None
 
 
 def _with_params(config: Any, wanted: Any, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,8 +58,8 @@ def _with_params(config: Any, wanted: Any, params: Mapping[str, Any]) -> dict[st
         raise WRValidationError(f"config should be an object (a dict), and is a {type(config).__name__}")
     merged = dict(config or {})
     for key, param in wanted.items() if isinstance(wanted, Mapping) else zip(wanted, wanted, strict=True):
-        if param not in params:
-            known = ", ".join(sorted(params)) or "none"
+        if not isinstance(param, str) or param not in params:
+            known = quote(", ".join(sorted(params))) or "none"
             raise WRValidationError(
                 f"config_from_params names the param {param!r}, which the DAG has not: {known}"
             )

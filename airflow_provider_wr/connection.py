@@ -74,7 +74,7 @@ class WRSettings:
         if unknown := sorted(extra.keys() - _EXTRAS):
             raise WRValidationError(f"unknown extra {unknown[0]!r}; known are {', '.join(sorted(_EXTRAS))}")
         api_secret = _text(extra, "api_secret")
-        for secret in filter(None, (conn.password, api_secret)):
+        for secret in filter(None, (conn.password, (conn.password or "").strip(), api_secret)):
             _secrets_masker().mask_secret(secret)
         workflow_id = _text(extra, "workflow_id")
         return cls(
@@ -193,6 +193,8 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
     host = (conn.host or "").strip()
     if not host:
         return DEFAULT_BASE_URL
+    if _is_ipv6(host):
+        host = f"[{host}]"
     url = host if "://" in host else f"{conn.schema or 'https'}://{host}"
     try:
         parts = urlsplit(url)
@@ -201,7 +203,7 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
         raise WRValidationError("the host is not a URL, and not a host name") from None
     if parts.username is not None or parts.password is not None:
         raise WRValidationError("the host holds a user name or password: put the API key into the password")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    if parts.scheme not in ("http", "https") or not parts.hostname or "?" in url or "#" in url:
         raise WRValidationError("the host is not an http(s) URL without a query, and not a host name")
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
         raise WRValidationError(
@@ -211,6 +213,13 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
     if port is None and conn.port:
         url = parts._replace(netloc=f"{parts.netloc}:{conn.port}").geturl()
     return url.rstrip("/")
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

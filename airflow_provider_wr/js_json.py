@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import Any
 
 from airflow_provider_wr.exceptions import WRValidationError
+from airflow_provider_wr.quoting import quote
 
 #: Object keys up to here are array indices to JavaScript, which prints them first, in ascending order.
 _LAST_INDEX = 2**32 - 2
@@ -52,7 +53,7 @@ def _parts(value: Any, place: str) -> Iterator[str]:
         separator = "{"
         for key in _in_order(value, place):
             yield f"{separator}{_text(key)}:"
-            yield from _parts(value[key], f"{place}.{key}")
+            yield from _parts(value[key], f"{place}.{quote(key)}")
             separator = ","
         yield "}" if value else "{}"
     elif isinstance(value, (list, tuple)):
@@ -93,7 +94,7 @@ def _number(number: float, place: str) -> str:
         return "0"
     sign = "-" if number < 0 else ""
     # Python's repr has the same shortest digits; only the place of the point and the exponent differ.
-    mantissa, _, exponent = repr(abs(number)).partition("e")
+    mantissa, _, exponent = float.__repr__(abs(number)).partition("e")
     before, _, after = mantissa.partition(".")
     digits = (before + after).lstrip("0")
     point = len(before) + int(exponent or 0) - (len(before + after) - len(digits))

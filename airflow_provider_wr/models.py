@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from airflow_provider_wr.exceptions import WRProtocolError
+from airflow_provider_wr.quoting import quote
 
 
 class RunStatus(str, Enum):
@@ -112,7 +113,7 @@ class RunStage:
         if isinstance(error, dict) and isinstance(error.get("message"), str):
             error = error["message"]
         text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
-        return " ".join(text.split())[:500]
+        return quote(" ".join(text.split()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +182,15 @@ class Run:
     @property
     def ending(self) -> str:
         """How the run ended, in words: its status, reason and credits, then a line for each failed stage."""
-        text = f"run {self.id} ended {self.status}"
+        text = f"run {quote(self.id)} ended {quote(self.status)}"
         if self.cancel_reason:
-            text += f": {self.cancel_reason}"
+            text += f": {quote(self.cancel_reason)}"
         if self.total_usage is not None:
             text += f", {credits_text(self.total_usage)} used"
         for stage in self.failed_stages:
-            text += f"\n  {stage.module} failed at attempt {stage.execution_attempt or 1}: {stage.error_text}"
+            text += (
+                f"\n  {quote(stage.module)} failed at attempt {stage.execution_attempt or 1}: {stage.error_text}"
+            )
         return text
 
     def as_xcom(self, *, stage_outputs: bool = True) -> dict[str, Any]:
@@ -196,7 +199,7 @@ class Run:
 
         :param stage_outputs: False leaves the ``output`` of each stage out.
         """
-        if stage_outputs or "runStages" not in self.raw:
+        if stage_outputs or not self.stages:
             return self.raw
         stages = [{k: v for k, v in stage.items() if k != "output"} for stage in self.raw["runStages"]]
         return {**self.raw, "runStages": stages}
@@ -257,7 +260,8 @@ class RunEvent:
 
 def credits_text(usage: float) -> str:
     """Return an amount of credits in words."""
-    return f"{usage:.12g} credit{'' if usage == 1 else 's'}"
+    amount = str(usage) if isinstance(usage, int) else f"{usage:.12g}"
+    return f"{amount} credit{'' if usage == 1 else 's'}"
 
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ Both hooks carry these calls over their own transport and add nothing to them.
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from airflow_provider_wr.exceptions import (
     WRValidationError,
 )
 from airflow_provider_wr.models import Run, RunEvent, TriggeredRun
+from airflow_provider_wr.quoting import MAX_QUOTE, quote
 
 if TYPE_CHECKING:
     from airflow_provider_wr.connection import WRSettings
@@ -40,8 +41,8 @@ T = TypeVar("T")
 MAX_BODY_BYTES = 64 * 2**20
 MAX_ERROR_BYTES = 2**20
 
-#: Characters of an answer that an error's text may repeat.
-MAX_QUOTE = 500
+#: Errors of an answer that we keep of its list.
+MAX_ERRORS = 20
 
 #: Attempts at one plain call, and the longest Retry-After (seconds) that a plain call waits out.
 CALL_ATTEMPTS = 4
@@ -171,7 +172,7 @@ def choose_workflow(*candidates: str | None) -> str:
 
 def _position(position: Any) -> list[float]:
     def is_number(value: Any) -> bool:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
     if isinstance(position, (list, tuple)) and len(position) == 2 and all(map(is_number, position)):
         return list(position)
@@ -284,17 +285,12 @@ def _details(body: bytes) -> tuple[Any, list[dict[str, Any]]]:
         return text or None, [{"code": None, "message": text}]
     shown = details if isinstance(details, dict) else {"message": details}
     listed = shown.get("errors")
-    if not isinstance(listed, list):
-        message = shown.get("message", shown.get("error"))
-        listed = [
-            {"code": shown.get("code"), "message": each}
-            for each in (message if isinstance(message, list) else [message])
-        ]
-    return details, [
-        {"code": each.get("code"), "message": _words(each.get("message"))}
-        for each in listed[:20]
-        if isinstance(each, dict)
-    ]
+    if not isinstance(listed, list) or not listed:
+        message = shown.get("message") or shown.get("error")
+        messages = message if isinstance(message, list) else [message]
+        listed = [{"code": shown.get("code"), "message": each} for each in messages]
+    errors = [each if isinstance(each, dict) else {"message": each} for each in listed[:MAX_ERRORS]]
+    return details, [{"code": each.get("code"), "message": _words(each.get("message"))} for each in errors]
 
 
 def _words(message: Any) -> str:
@@ -354,12 +350,6 @@ def _json(body: bytes | str) -> Any:
 def _beginning(body: bytes | str) -> str:
     text = body[: 4 * MAX_QUOTE].decode(errors="replace") if isinstance(body, bytes) else body[: 4 * MAX_QUOTE]
     return quote(" ".join(text.split()))
-
-
-def quote(text: str) -> str:
-    """Return text of the API's fit for a log: one line, no control characters, no more than it takes."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: MAX_QUOTE + 1])
-    return text if len(text) <= MAX_QUOTE else f"{text[:MAX_QUOTE]}…"
 
 
 # --- what no answer means, and what may be sent again ------------------------------------------------------

@@ -32,6 +32,7 @@ from airflow_provider_wr.exceptions import (
 )
 from airflow_provider_wr.models import Run, RunEvent, RunStage, StageStatus, credits_text
 from airflow_provider_wr.protocol import CALL_ATTEMPTS, may_send_again
+from airflow_provider_wr.quoting import quote
 
 log = logging.getLogger(__name__)
 
@@ -138,10 +139,9 @@ def wait(
 
     def read_ended() -> Generator[Step, Any, Run | None]:
         # A run that has not ended is not kept while we wait: it may be large.
-        nonlocal status, key_was_read_again
+        nonlocal status
         run: Run = yield ReadRun(left())
-        status = run.status
-        key_was_read_again = False
+        status = quote(run.status)
         return run if run.is_terminal else None
 
     while True:
@@ -159,6 +159,7 @@ def wait(
                 end: StreamEnd = yield FollowStream(left())
                 if end.flowed:
                     failures = 0
+                    key_was_read_again = False
                 told = end.told
                 because = end.error or "its stream ended"
             if (run := (yield from read_ended())) is not None:
@@ -352,13 +353,15 @@ def _running(now: Run | RunEvent) -> list[RunStage]:
 
 
 def _line(now: Run | RunEvent, running: list[RunStage]) -> str:
-    parts = [str(now.status)]
+    parts = [quote(now.status)]
     if (pending := now.pending_stage_count) is not None:
         parts.append(f"{pending} stage{'' if pending == 1 else 's'} pending")
     if now.total_usage is not None:
         parts.append(credits_text(now.total_usage))
     if running:
-        names = [f"{stage.module} (attempt {stage.execution_attempt or 1})" for stage in running[:STAGES_SHOWN]]
+        names = [
+            f"{quote(stage.module)} (attempt {stage.execution_attempt or 1})" for stage in running[:STAGES_SHOWN]
+        ]
         if len(running) > STAGES_SHOWN:
             names.append(f"and {len(running) - STAGES_SHOWN} more")
         parts.append(f"running: {', '.join(names)}")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from importlib import import_module
+from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -171,12 +172,30 @@ class WaitEnd:
         """Read the payload of an event; raises ``WRProtocolError`` for any that is not of this kind."""
         try:
             run_id, deadline, error = event["run_id"], event["deadline"], event["error"]
-            if error is not None:
-                facts = dict(error)
-                error = getattr(exceptions, facts.pop("class"))(facts.pop("message"), **facts)
-        except (AttributeError, KeyError, TypeError):
+            if not isinstance(run_id, str) or not isinstance(deadline, (int, float, NoneType)):
+                raise TypeError
+            return cls(run_id, deadline, None if error is None else _error(**error))
+        except (KeyError, TypeError):
             raise exceptions.WRProtocolError(f"the wait ended in an event of another kind: {event!r}") from None
-        return cls(run_id, deadline, error)
 
 
+def _error(message: str, **facts: Any) -> exceptions.WRError:
+    return _KINDS[facts.pop("class")](message, **facts)
+
+
+#: The errors that a wait can end in.
+_KINDS = {
+    kind.__name__: kind
+    for kind in (
+        exceptions.WRError,
+        exceptions.WRAuthError,
+        exceptions.WRConnectionError,
+        exceptions.WRNotFoundError,
+        exceptions.WRProtocolError,
+        exceptions.WRRateLimitError,
+        exceptions.WRServerError,
+        exceptions.WRTimeoutError,
+        exceptions.WRValidationError,
+    )
+}
 _FACTS = ("message", "method", "path", "status_code", "details", "errors", "retry_after")
