@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from string import Formatter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -233,11 +234,12 @@ def _run_url(template: str | None) -> str | None:
     if template is None:
         return None
     try:
-        url = urlsplit(template.format(run_id="run", workflow_id="workflow"))
-    except (AttributeError, IndexError, KeyError, ValueError):
-        raise WRValidationError(
-            "the extra 'run_url' may hold {run_id} and {workflow_id}, and no other braces"
-        ) from None
+        fields = {(field, spec, conversion) for _, field, spec, conversion in Formatter().parse(template)}
+    except ValueError:
+        fields = {("", "", None)}
+    if not fields <= {(None, None, None), ("run_id", "", None), ("workflow_id", "", None)}:
+        raise WRValidationError("the extra 'run_url' may hold {run_id} and {workflow_id}, and no other braces")
+    url = urlsplit(template.format(run_id="run", workflow_id="workflow"))
     if url.scheme not in ("http", "https"):
         raise WRValidationError("the extra 'run_url' is not an http(s) URL")
     return template

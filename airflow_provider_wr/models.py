@@ -112,7 +112,10 @@ class RunStage:
         error = self.error
         if isinstance(error, dict) and isinstance(error.get("message"), str):
             error = error["message"]
-        text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
+        try:
+            text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
+        except RecursionError:
+            text = "an error that is nested too deeply"
         return quote(" ".join(text.split()))
 
 

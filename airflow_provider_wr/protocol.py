@@ -7,6 +7,7 @@ Both hooks carry these calls over their own transport and add nothing to them.
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from airflow_provider_wr import __version__, js_json
 from airflow_provider_wr.exceptions import (
@@ -97,9 +98,15 @@ class Call(Generic[T]):
 
 def trigger_run(workflow_id: str) -> Call[TriggeredRun]:
     """Start a run."""
+
+    def read(body: Any) -> TriggeredRun:
+        triggered = TriggeredRun.from_json(body)
+        if not _UUID.fullmatch(triggered.run_id):
+            raise WRProtocolError(f"the run id is not a UUID: {quote(triggered.run_id)}")
+        return triggered
+
     check_uuid(workflow_id, "workflow_id")
-    path = f"/v1/sdk/workflows/{workflow_id}"
-    return Call("POST", path, b"{}", TriggeredRun.from_json, triggers=workflow_id)
+    return Call("POST", f"/v1/sdk/workflows/{workflow_id}", b"{}", read, triggers=workflow_id)
 
 
 def get_run(run_id: str) -> Call[Run]:
@@ -331,11 +338,16 @@ def _http_date(text: str | None) -> datetime | None:
     return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
 
 
-def _no_constant(name: str) -> None:
+def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_constant(text)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 
 
 def _json(body: bytes | str) -> Any:

@@ -17,8 +17,8 @@ from airflow_provider_wr.exceptions import WRProtocolError
 #: Bytes that one event may have. A fan-out of thousands of stages makes events of some hundred KiB.
 MAX_EVENT_BYTES = 16 * 2**20
 
-#: Lines that one event may have; White Rabbit's have one or two.
-MAX_EVENT_LINES = 10_000
+#: Lines that one event may have. White Rabbit's have one or two, and joining many would hold the event loop.
+MAX_EVENT_LINES = 100
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -31,10 +31,11 @@ class EventStream:
     heartbeat in one of its two forms, and events without data come out as the empty text.
     """
 
-    __slots__ = ("_after_cr", "_buffer", "_started")
+    __slots__ = ("_after_cr", "_buffer", "_lines", "_started")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._lines = 0
         self._after_cr = False
         self._started = False
 
@@ -49,15 +50,18 @@ class EventStream:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         searched = max(len(self._buffer) - 1, 0)
         self._buffer += chunk
+        self._lines += chunk.count(b"\n")
         if self._buffer.find(b"\n\n", searched) < 0:
-            self._check(self._buffer)
+            # The last line break may yet turn out to be the first half of the event's end.
+            _check(len(self._buffer) - self._buffer.endswith(b"\n"), self._lines - 1)
             return []
         *frames, rest = bytes(self._buffer).split(b"\n\n")
         self._buffer = bytearray(rest)
+        self._lines = rest.count(b"\n")
         return [self._data(frame) for frame in frames]
 
     def _data(self, frame: bytes) -> str:
-        self._check(frame)
+        _check(len(frame), frame.count(b"\n"))
         if not self._started:
             self._started = True
             frame = frame.removeprefix(_BOM)
@@ -66,12 +70,12 @@ class EventStream:
             return frame[5:].removeprefix(b" ").decode(errors="replace")
         return "\n".join(event.data for event in _events(frame))
 
-    @staticmethod
-    def _check(frame: bytes | bytearray) -> None:
-        if len(frame) > MAX_EVENT_BYTES or frame.count(b"\n") > MAX_EVENT_LINES:
-            raise WRProtocolError(
-                f"the stream sent an event of more than {MAX_EVENT_BYTES} bytes or {MAX_EVENT_LINES} lines"
-            )
+
+def _check(size: int, lines: int) -> None:
+    if size > MAX_EVENT_BYTES or lines > MAX_EVENT_LINES:
+        raise WRProtocolError(
+            f"the stream sent an event of more than {MAX_EVENT_BYTES} bytes or {MAX_EVENT_LINES} lines"
+        )
 
 
 def _events(frame: bytes) -> Iterator[Any]:

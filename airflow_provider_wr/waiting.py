@@ -124,7 +124,7 @@ def wait(
     failures = 0
     told = False
     stream_failed = False
-    key_was_read_again = False
+    key_read_at = float("-inf")
 
     def left() -> float | None:
         if timeout is None:
@@ -159,7 +159,6 @@ def wait(
                 end: StreamEnd = yield FollowStream(left())
                 if end.flowed:
                     failures = 0
-                    key_was_read_again = False
                 told = end.told
                 because = end.error or "its stream ended"
             if (run := (yield from read_ended())) is not None:
@@ -169,9 +168,10 @@ def wait(
             elif only_read:
                 continue
         except WRAuthError:
-            if key_was_read_again:
+            # A key that was just read again and is refused is no key that has been rotated.
+            if clock() - key_read_at < MAX_PAUSE:
                 raise
-            key_was_read_again = True
+            key_read_at = clock()
             yield Reconnect(left())
             continue
         except WRError as error:

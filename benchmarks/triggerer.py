@@ -1,0 +1,120 @@
+"""
+A real Airflow triggerer's runner process with many of our triggers: does its event loop stay responsive?
+
+A trigger of our own measures how late the loop wakes it; the others wait for runs of the benchmark's server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.executors import workloads
+from airflow.jobs.triggerer_job_runner import TriggerRunnerSupervisor
+from airflow.models.trigger import Trigger
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_wr.triggers.wr import WRRunTrigger
+from benchmarks.server import serve
+
+TRIGGERS = 1000
+
+#: Seconds over which the events of a run are spread.
+SECONDS = 20.0
+
+
+class TimedRunTrigger(WRRunTrigger):
+    """Says in its event when it fired; ``time.monotonic`` is one clock for all processes of a machine."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.TimedRunTrigger", super().serialize()[1]
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        async for event in super().run():
+            assert event.payload["error"] is None, event
+            yield TriggerEvent({"run_id": self.run_id, "at": time.monotonic()})
+
+
+class LateTrigger(BaseTrigger):
+    """Wakes every 5 ms until ``file`` is there, and says how late it was at the most, in seconds."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__()
+        self.file = file
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.LateTrigger", {"file": self.file}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        most = 0.0
+        while not os.path.exists(self.file):
+            before = time.monotonic()
+            await asyncio.sleep(0.005)
+            most = max(most, time.monotonic() - before - 0.005)
+        yield TriggerEvent({"late": most})
+
+
+class _Supervisor(TriggerRunnerSupervisor):
+    """Runs the triggers that it is given, without a database."""
+
+    def load_triggers(self) -> None:
+        pass
+
+    def heartbeat(self) -> None:
+        pass
+
+    def add(self, number: int, trigger: BaseTrigger) -> None:
+        classpath, kwargs = trigger.serialize()
+        encrypted = Trigger.encrypt_kwargs(kwargs)
+        self.creating_triggers.append(
+            workloads.RunTrigger(id=number, classpath=classpath, encrypted_kwargs=encrypted, ti=None)
+        )
+
+
+def main() -> list[dict[str, Any]]:
+    """Run the triggers in a real runner process, print what was seen, and return it."""
+    with serve(TRIGGERS, SECONDS) as server, tempfile.TemporaryDirectory() as folder:
+        os.environ["AIRFLOW_CONN_WR_BENCHMARK"] = json.dumps(
+            {"conn_type": "wr", "host": server.url, "password": "ws_benchmark"}
+        )
+        all_ended = os.path.join(folder, "all-ended")
+        fired_at, late = _run(all_ended)
+    delays = sorted(fired_at[run_id] - sent for run_id, sent in server.ended_at.items())
+    rows = [
+        {"seen": "longest block of the event loop, ms", "value": late * 1e3},
+        {"seen": "terminal event to trigger event, p50, ms", "value": delays[len(delays) // 2] * 1e3},
+        {"seen": "terminal event to trigger event, p99, ms", "value": delays[len(delays) * 99 // 100] * 1e3},
+    ]
+    print(f"{TRIGGERS} triggers in one triggerer")
+    for row in rows:
+        print(f"{row['seen']} | {row['value']:.1f}")
+    return rows
+
+
+def _run(all_ended: str) -> tuple[dict[str, float], float]:
+    """Return when each run's trigger fired, and how late the loop was at the most, in seconds."""
+    supervisor = _Supervisor.start(job=None, capacity=TRIGGERS + 1, logger=None)
+    supervisor.add(1, LateTrigger(all_ended))
+    for number in range(TRIGGERS):
+        run_id = f"9e4c7b1a-0000-4000-8000-{number:012d}"
+        supervisor.add(number + 2, TimedRunTrigger(run_id=run_id, wr_conn_id="wr_benchmark"))
+    fired_at: dict[str, float] = {}
+    try:
+        while True:
+            supervisor._service_subprocess(1)
+            while supervisor.events:
+                payload = supervisor.events.popleft().event.payload
+                if "late" in payload:
+                    return fired_at, payload["late"]
+                fired_at[payload["run_id"]] = payload["at"]
+            if supervisor.failed_triggers:
+                raise RuntimeError(f"a trigger failed: {supervisor.failed_triggers[0]}")
+            if len(fired_at) == TRIGGERS:
+                open(all_ended, "w").close()
+    finally:
+        supervisor.kill(force=True)

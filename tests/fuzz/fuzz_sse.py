@@ -1,0 +1,48 @@
+"""
+Any bytes, cut anywhere, are events or a WRProtocolError, and the cuts change nothing.
+
+Run: python tests/fuzz/fuzz_sse.py -max_total_time=30 tests/fuzz/corpus_sse
+"""
+
+from __future__ import annotations
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["airflow_provider_wr", "sseclient"]):
+    from airflow_provider_wr import protocol
+    from airflow_provider_wr.exceptions import WRProtocolError
+    from airflow_provider_wr.models import RunEvent
+    from airflow_provider_wr.sse import EventStream
+
+RUN = "9e4c7b1a-1111-4222-8333-944455556666"
+
+
+def replay(chunks: list[bytes]) -> list[str]:
+    stream = EventStream()
+    return [data for chunk in chunks for data in stream.feed(chunk)]
+
+
+def test_one_input(wire: bytes) -> None:
+    # The first byte says where to cut.
+    size, wire = wire[0] if wire else 0, wire[1:]
+    chunks = [wire[place : place + size] for place in range(0, len(wire), size)] if size else [wire]
+    events = replay(chunks)
+    if events != replay([wire]):
+        raise AssertionError(f"cut into pieces of {size} bytes, {wire!r} is {events}, whole {replay([wire])}")
+    for data in events:
+        try:
+            event = protocol.read_event(RUN, data)
+            if not isinstance(event, RunEvent | None):
+                raise AssertionError(f"{data!r} is {event!r}")
+            if event is not None:
+                _ = event.active_stages
+        except WRProtocolError as error:
+            if not str(error).isprintable():
+                raise AssertionError(f"{data!r} is refused in a text not fit for a log: {error}") from error
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, test_one_input)
+    atheris.Fuzz()

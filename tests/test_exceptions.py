@@ -1,0 +1,200 @@
+"""What an error says, where it stands in the tree, and that it survives a change of process."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_provider_wr import exceptions
+from airflow_provider_wr.exceptions import (
+    WRAuthError,
+    WRConnectionError,
+    WRError,
+    WRNotFoundError,
+    WRProtocolError,
+    WRRateLimitError,
+    WRRunCanceledError,
+    WRRunCanceledFinalError,
+    WRRunEndedError,
+    WRRunFailedError,
+    WRRunFailedFinalError,
+    WRServerError,
+    WRTimeoutError,
+    WRTriggerUnknownError,
+    WRValidationError,
+    run_ended_error,
+)
+from airflow_provider_wr.models import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RUN_ID = "9e4c7b1a-1111-4222-8333-944455556666"
+PATH = f"/v1/sdk/workflows/executions/{RUN_ID}"
+
+PARENTS: dict[type[WRError], type[Exception]] = {
+    WRError: AirflowException,
+    WRConnectionError: WRError,
+    WRTimeoutError: WRError,
+    WRAuthError: WRError,
+    WRNotFoundError: WRError,
+    WRValidationError: WRError,
+    WRRateLimitError: WRError,
+    WRServerError: WRError,
+    WRProtocolError: WRError,
+    WRTriggerUnknownError: WRError,
+    WRRunEndedError: WRError,
+    WRRunFailedError: WRRunEndedError,
+    WRRunFailedFinalError: WRRunFailedError,
+    WRRunCanceledError: WRRunEndedError,
+    WRRunCanceledFinalError: WRRunCanceledError,
+}
+
+
+def classes(root: type[WRError] = WRError) -> Iterator[type[WRError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from classes(child)
+
+
+def ended(status: str = "FAILED") -> Run:
+    stage = {"id": "s1", "module": "HTTP_REQUEST", "status": "FAILED", "error": {"message": "no route"}}
+    return Run.from_json({"id": RUN_ID, "status": status, "totalUsage": 5, "runStages": [stage]})
+
+
+def build(kind: type[WRError]) -> WRError:
+    """Make an error with every fact set."""
+    if issubclass(kind, WRRunEndedError):
+        return kind(ended())
+    facts: dict[str, Any] = {
+        "method": "GET",
+        "path": PATH,
+        "status_code": 418,
+        "details": {"message": "teapot"},
+        "errors": [{"code": "T", "message": "teapot"}],
+        "retry_after": 2.5,
+    }
+    if issubclass(kind, WRTriggerUnknownError):
+        facts["reason"] = WRConnectionError("reset", method="POST", path=PATH)
+    return kind("teapot", **facts)
+
+
+def facts(error: WRError) -> dict[str, Any]:
+    """All that an error knows, for comparison: exceptions have no equality of their own."""
+    return {
+        "class": type(error),
+        "text": str(error),
+        "args": error.args,
+        **{name: facts(fact) if isinstance(fact, WRError) else fact for name, fact in vars(error).items()},
+    }
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.__name__) for kind in classes()])
+def test_every_error_survives_pickling(kind: type[WRError]) -> None:
+    error = build(kind)
+    assert facts(pickle.loads(pickle.dumps(error))) == facts(error)  # noqa: S301
+
+
+def test_the_tree() -> None:
+    assert {kind: kind.__bases__[0] for kind in classes()} == PARENTS
+
+
+def test_the_tree_is_drawn_in_the_modules_docstring() -> None:
+    assert [kind.__name__ for kind in classes() if kind.__name__ not in (exceptions.__doc__ or "")] == []
+
+
+def test_airflow_retries_all_but_the_final_ones() -> None:
+    assert {kind for kind in classes() if issubclass(kind, AirflowFailException)} == {
+        WRTriggerUnknownError,
+        WRRunFailedFinalError,
+        WRRunCanceledFinalError,
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        pytest.param(WRError("words"), "words", id="no call"),
+        pytest.param(WRError("words", method="GET", path="/v1/x"), "GET /v1/x: words", id="no answer"),
+        pytest.param(
+            WRError("words", method="GET", path="/v1/x", status_code=418),
+            "GET /v1/x answered 418: words",
+            id="answer",
+        ),
+        pytest.param(
+            WRValidationError("", method="POST", path="/v1/x", status_code=400),
+            "POST /v1/x answered 400",
+            id="answer without words",
+        ),
+        pytest.param(
+            WRServerError("", method="GET", path="/v1/x", status_code=502),
+            "GET /v1/x answered 502 (the fault is on the other side: try again later)",
+            id="answer without words, with a hint",
+        ),
+        pytest.param(
+            WRAuthError("Invalid API key", method="GET", path="/v1/x", status_code=401),
+            "GET /v1/x answered 401: Invalid API key (check the API key in the Airflow connection's password)",
+            id="401",
+        ),
+        pytest.param(
+            WRAuthError("Forbidden", method="GET", path="/v1/x", status_code=403),
+            "GET /v1/x answered 403: Forbidden "
+            "(the API key may be limited to other workflows: see Workspace Settings, API Keys)",
+            id="403",
+        ),
+        pytest.param(
+            WRNotFoundError("No such run"),
+            "No such run (check the id, and that the API key belongs to the same workspace)",
+            id="404",
+        ),
+        pytest.param(
+            WRConnectionError("refused"),
+            "refused (check the connection's host, and the network between Airflow and White Rabbit)",
+            id="no connection",
+        ),
+        pytest.param(
+            WRTriggerUnknownError("not known", reason=WRError("reset")),
+            "not known (look in the White Rabbit dashboard whether a run was started; "
+            "clear the task to start one)",
+            id="trigger unknown",
+        ),
+        pytest.param(
+            WRRunFailedError(ended()),
+            f"run {RUN_ID} ended FAILED, 5 credits used\n  HTTP_REQUEST failed at attempt 1: no route",
+            id="run failed",
+        ),
+    ],
+)
+def test_the_text(error: WRError, text: str) -> None:
+    assert str(error) == text
+
+
+@pytest.mark.parametrize(
+    ("status", "final", "kind"),
+    [
+        pytest.param("FAILED", False, WRRunFailedError, id="failed"),
+        pytest.param("FAILED", True, WRRunFailedFinalError, id="failed, final"),
+        pytest.param("CANCELED", False, WRRunCanceledError, id="canceled"),
+        pytest.param("CANCELED", True, WRRunCanceledFinalError, id="canceled, final"),
+    ],
+)
+def test_a_run_that_did_not_end_well(status: str, final: bool, kind: type[WRRunEndedError]) -> None:
+    run = ended(status)
+    error = run_ended_error(run, final=final)
+    assert (type(error), error.run, error.message) == (kind, run, run.ending)
+
+
+def test_no_fact_is_invented() -> None:
+    error = WRError("words")
+    assert vars(error) == {
+        "message": "words",
+        "method": None,
+        "path": None,
+        "status_code": None,
+        "details": None,
+        "errors": [],
+        "retry_after": None,
+    }
