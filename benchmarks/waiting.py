@@ -18,7 +18,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from airflow_provider_wr.hooks.session import Endpoint
+from airflow_provider_wr.hooks.aiohttp_session import Endpoint
 from benchmarks.clients import CLIENTS
 from benchmarks.server import EVENTS, serve
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from functools import cached_property, partial
 from typing import Any, TypeVar, cast
 
@@ -26,7 +25,9 @@ from yarl import URL
 from airflow_provider_wr import form, protocol, waiting
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRError, WRNotFoundError
-from airflow_provider_wr.hooks.session import SharedSession, new_session
+from airflow_provider_wr.hooks import aiohttp_session, requests_session
+from airflow_provider_wr.hooks.aiohttp_session import SharedSession
+from airflow_provider_wr.hooks.requests_session import cut_off
 from airflow_provider_wr.models import Run, RunEvent, TriggeredRun
 from airflow_provider_wr.protocol import Answer, Call
 from airflow_provider_wr.sse import EventStream
@@ -89,7 +90,7 @@ class WRHook(BaseHook):
 
     @cached_property
     def _session(self) -> requests.Session:
-        return requests.Session()
+        return requests_session.new_session()
 
     def get_conn(self) -> requests.Session:
         """Return the session that the calls share. It holds no key: that goes with each request."""
@@ -121,6 +122,14 @@ class WRHook(BaseHook):
     def get_run(self, run_id: str) -> Run:
         """Return a run as it is now, finished or not."""
         return self.send(protocol.get_run(run_id))
+
+    def get_run_once(self, run_id: str, *, within: float | None) -> Run:
+        """
+        Return a run as it is now, or the error of one request.
+
+        :param within: seconds that it may take; None for the connection's read timeout.
+        """
+        return self._send_once(protocol.get_run(run_id), within=within)
 
     def update_component(
         self,
@@ -177,7 +186,7 @@ class WRHook(BaseHook):
                         stream.close()
                     stream = self._open_stream(run_id, within=step.within)
                 case ReadRun():
-                    run = self._send_once(protocol.get_run(run_id), within=step.within)
+                    run = self.get_run_once(run_id, within=step.within)
                     progress.see(run)
                     return run
                 case FollowStream() if stream is not None:
@@ -217,7 +226,7 @@ class WRHook(BaseHook):
         """Send a call once; the whole answer must be there within ``within`` seconds, or the read timeout."""
         # A pooled connection may have been closed on the other side, which shows only once something was
         # sent. That leaves a doubt about a trigger which a new connection does not leave.
-        session = self._session if call.triggers is None else requests.Session()
+        session = self._session if call.triggers is None else requests_session.new_session()
         seconds = _least(self.settings.read_timeout, within)
         until = time.monotonic() + seconds
         try:
@@ -229,9 +238,11 @@ class WRHook(BaseHook):
 
     def _open_stream(self, run_id: str, *, within: float | None) -> requests.Response:
         call = protocol.stream_run(run_id)
+        until = None if within is None else time.monotonic() + within
         response = self._request(self._session, call, read_timeout=_least(waiting.SILENCE, within))
-        if not response.ok or response.is_redirect:
-            protocol.read_answer(call, _answer(call, response, within=self.settings.read_timeout))
+        if not 200 <= response.status_code < 300:
+            seconds = _least(self.settings.read_timeout, until and until - time.monotonic())
+            protocol.read_answer(call, _answer(call, response, within=seconds))
         protocol.check_stream(call, response.headers)
         return response
 
@@ -273,30 +284,16 @@ def _chunks(call: Call[Any], response: requests.Response, *, within: float | Non
     """
     Yield the body as it arrives, and close the response at the end.
 
-    :param within: seconds for all of it: the request's read timeout bounds only the silence between bytes.
+    :param within: seconds for all of it; None for no end.
     """
-    time_is_up = threading.Event()
-
-    def cut() -> None:
-        time_is_up.set()
-        with suppress(OSError, RuntimeError, ValueError):  # it is closed already
-            response.raw.shutdown()
-
-    timer = threading.Timer(max(0.0, within), cut) if within is not None else None
     try:
-        if timer is not None:
-            timer.start()
-        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
-            yield chunk
-        if time_is_up.is_set():
-            raise TimeoutError(f"{within:.1f} s have passed")
+        with cut_off(response.raw.shutdown, within):
+            while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
+                yield chunk
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        timed_out = time_is_up.is_set() or isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError))
+        timed_out = isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError))
         raise protocol.no_answer(call, error, sent=True, timed_out=timed_out) from error
     finally:
-        if timer is not None:
-            timer.cancel()
-            timer.join()
         response.close()
 
 
@@ -422,15 +419,29 @@ class WRAsyncHook:
 
     async def _send_once(self, call: Call[T], *, within: float | None = None) -> T:
         """Send a call once; the whole answer must be there within ``within`` seconds, or the read timeout."""
-        session = self._shared.http if call.triggers is None else new_session()
+        session = self._shared.http if call.triggers is None else aiohttp_session.new_session()
+        until = None if within is None else time.monotonic() + within
         try:
-            async with self._shared.calls:
-                seconds = _least(self._shared.endpoint.settings.read_timeout, within)
+            async with self._turn(call, within):
+                seconds = _least(self._shared.endpoint.settings.read_timeout, until and until - time.monotonic())
                 response = await self._request(session, call, total=seconds)
                 return protocol.read_answer(call, await _aanswer(call, response))
         finally:
             if session is not self._shared.http:
                 await session.close()
+
+    @asynccontextmanager
+    async def _turn(self, call: Call[Any], within: float | None) -> AsyncIterator[None]:
+        """Wait until few enough calls are under way, but no longer than ``within`` seconds."""
+        calls = self._shared.calls
+        try:
+            await asyncio.wait_for(calls.acquire(), within if calls.locked() else None)
+        except asyncio.TimeoutError as error:
+            raise protocol.no_answer(call, error, sent=False, timed_out=True) from error
+        try:
+            yield
+        finally:
+            calls.release()
 
     async def _open_stream(self, run_id: str, *, within: float | None) -> aiohttp.ClientResponse:
         call = protocol.stream_run(run_id)

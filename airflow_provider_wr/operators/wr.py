@@ -174,10 +174,9 @@ class WRTriggerRunOperator(BaseOperator):
         if end.error is not None:
             raise end.error
         with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
-            # The event holds none of the run's outputs; the run itself is read here.
-            run = hook.get_run(end.run_id)
-        if not run.is_terminal:
-            self._defer(run.id, end.deadline)
+            run = self._read(hook, end.run_id)
+        if run is None or not run.is_terminal:
+            self._defer(end.run_id, end.deadline)
         return self._finish(context, run)
 
     def on_kill(self) -> None:
@@ -237,6 +236,19 @@ class WRTriggerRunOperator(BaseOperator):
 
         trigger = WRRunTrigger(run_id=run_id, wr_conn_id=self.wr_conn_id, deadline=deadline)
         defer(self, trigger)
+
+    def _read(self, hook: WRHook, run_id: str) -> Run | None:
+        """Read the run, whose outputs no event holds; None when that failed for a reason that time may mend."""
+        from airflow_provider_wr.exceptions import WRError
+        from airflow_provider_wr.waiting import time_may_mend
+
+        try:
+            return hook.get_run(run_id)
+        except WRError as error:
+            if not time_may_mend(error, waited=0):
+                raise
+            log.warning("Run %s: %s; waiting on", run_id, error)
+            return None
 
     def _finish(self, context: Context, run: Run) -> str:
         from airflow_provider_wr.exceptions import run_ended_error

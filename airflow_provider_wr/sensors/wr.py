@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
+    AirflowSkipException,
     AirflowTaskTimeout,
     BaseSensorOperator,
     PokeReturnValue,
@@ -19,11 +20,16 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_wr.links.wr import WRRunLink
 
+try:
+    from airflow.sdk.exceptions import TaskDeferralTimeout
+except ImportError:  # Airflow 2.11 and 3.0
+    from airflow.exceptions import TaskDeferralTimeout  # type: ignore[no-redef]
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_wr.exceptions import WRError
     from airflow_provider_wr.models import Run
-    from airflow_provider_wr.triggers.wr import WaitEnd
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +83,7 @@ class WRRunSensor(BaseSensorOperator):
         self.stage_outputs = stage_outputs
         self.end_from_trigger = end_from_trigger
         self.start_from_trigger = start_from_trigger
-        self._wait_end: WaitEnd | None = None
+        self._error: WRError | None = None
         if end_from_trigger:
             self._prepare_end()
         if start_from_trigger:
@@ -101,30 +107,31 @@ class WRRunSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None) -> dict[str, Any]:
         """Go on where the trigger stopped."""
+        from airflow_provider_wr.exceptions import WRTimeoutError
         from airflow_provider_wr.triggers.wr import WaitEnd
 
-        self._wait_end = WaitEnd.from_event(event)
-        deadline = self._wait_end.deadline
-        self._started = context["ti"].start_date.timestamp() if deadline is None else deadline - self._limit
+        end = WaitEnd.from_event(event)
+        if isinstance(end.error, WRTimeoutError):
+            raise self._timed_out() from end.error
+        self._error = end.error
+        self._started = (
+            context["ti"].start_date.timestamp() if end.deadline is None else end.deadline - self._limit
+        )
         return self._poke_until_done(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume as a poked sensor would go on: only what skips there skips here."""
-        if next_method == "execute_complete":
+        try:
             # A sensor's own way turns every error into a skip under soft_fail, "could not ask" included.
             return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except AirflowSensorTimeout as error:
+        except TaskDeferralTimeout as error:
             raise self._timed_out() from error
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look whether the run has ended; if not, and if deferrable, hand the wait over to the triggerer."""
-        from airflow_provider_wr.exceptions import WRTimeoutError
-
-        if self._wait_end is not None and (error := self._wait_end.error) is not None:
-            self._wait_end = None
-            raise self._timed_out() if isinstance(error, WRTimeoutError) else error
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
         run = self._read()
         if run is not None and run.is_terminal:
             return PokeReturnValue(is_done=True, xcom_value=self._result(run))
@@ -162,7 +169,9 @@ class WRRunSensor(BaseSensorOperator):
 
         try:
             with WRHook(self.wr_conn_id) as hook:
-                run = hook.get_run(self.run_id)
+                # One request, and no longer than the time that is left: the next poke asks again.
+                left = self._started + self._limit - time.time()
+                run = hook.get_run_once(self.run_id, within=max(left, 0.1))
         except WRError as error:
             if not time_may_mend(error, waited=time.time() - self._started):
                 raise
@@ -242,9 +251,9 @@ class WRRunSensor(BaseSensorOperator):
         return min(self.timeout, self.execution_timeout.total_seconds())
 
     def _timed_out(self) -> BaseException:
-        """Return the exception that a sensor which waited in a worker would end in."""
-        kind = AirflowSensorTimeout if self._limit == self.timeout else AirflowTaskTimeout
-        return kind(
+        """Return what a sensor which waited in a worker would end in."""
+        kind: type[BaseException] = AirflowSensorTimeout if self._limit == self.timeout else AirflowTaskTimeout
+        return (AirflowSkipException if self.soft_fail else kind)(
             f"Sensor has timed out after {self._limit:.12g} s; run {self.run_id} goes on: "
             "White Rabbit has no call to cancel it"
         )

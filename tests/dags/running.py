@@ -1,0 +1,107 @@
+"""Runs small DAGs with ``dag.test()``: from files in the DAGs folder, from which Airflow takes them."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+#: What each task ended in, by task id; the DAGs' callbacks put it here.
+ended_in: dict[str, BaseException | str | None] = {}
+
+HEADER = """
+from datetime import timedelta
+
+from airflow.providers.common.compat.sdk import DAG, Param, task
+from airflow_provider_wr.operators.wr import WRGetRunOperator, WRTriggerRunOperator, WRUpdateComponentOperator
+from airflow_provider_wr.sensors.wr import WRRunSensor
+from dags.running import note_failure
+from servers import COMPONENT_ID, RUN_ID, WORKFLOW_ID
+
+with DAG(
+    "{dag_id}",
+    schedule=None,
+    default_args={{"on_failure_callback": note_failure, "retry_delay": timedelta(0)}},
+    **{options},
+) as dag:
+"""
+
+
+def note_failure(context: Any) -> None:
+    """Keep what a task failed with; the callback of each task."""
+    ended_in[context["ti"].task_id] = context.get("exception")
+
+
+@dataclass(frozen=True)
+class DagRun:
+    """
+    How a DAG run ended.
+
+    :param states: of its tasks, by task id.
+    :param tries: how often each task was tried.
+    :param xcoms: each task's XComs, by key.
+    :param errors: what each failed task ended in.
+    """
+
+    state: str
+    states: dict[str, str]
+    tries: dict[str, int]
+    xcoms: dict[str, dict[str, Any]]
+    errors: dict[str, Any] = field(default_factory=dict)
+
+
+def run_tasks(
+    body: str, *, params: str = "{}", conf: dict[str, Any] | None = None, native: bool = False
+) -> DagRun:
+    """
+    Run a DAG of the tasks that ``body`` makes.
+
+    :param params: the DAG's params, as Python text.
+    :param conf: the params of this run.
+    """
+    folder = _folder()
+    dag_id = f"dag_{len(list(folder.iterdir()))}"
+    options = f"dict(params={params}, render_template_as_native_obj={native})"
+    path = folder / f"{dag_id}.py"
+    path.write_text(HEADER.format(dag_id=dag_id, options=options) + textwrap.indent(textwrap.dedent(body), "    "))
+    return run_file(path, conf=conf)
+
+
+def run_file(path: Path, *, conf: dict[str, Any] | None = None) -> DagRun:
+    """Run the DAG of a file in the DAGs folder; the file must not stay there, or every later run parses it."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    ended_in.clear()
+    try:
+        bag = DagBag(path)
+        assert not bag.import_errors, bag.import_errors
+        (dag,) = bag.dags.values()
+        run = dag.test(run_conf=conf)
+    finally:
+        path.write_text("")  # kept, so that the next file has a name of its own
+    instances = run.get_task_instances()
+    return DagRun(
+        state=str(run.state),
+        states={each.task_id: str(each.state) for each in instances},
+        tries={each.task_id: each.try_number for each in instances},
+        xcoms={each.task_id: _xcoms(run, each.task_id) for each in instances},
+        errors=dict(ended_in),
+    )
+
+
+def _folder() -> Path:
+    folder = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _xcoms(run: Any, task_id: str) -> dict[str, Any]:
+    from airflow.models.xcom import XComModel
+    from airflow.sdk.bases.xcom import BaseXCom
+    from airflow.utils.session import create_session
+
+    query = XComModel.get_many(run_id=run.run_id, dag_ids=run.dag_id, task_ids=task_id)
+    with create_session() as session:
+        return {row.key: BaseXCom.deserialize_value(row) for row in session.scalars(query)}

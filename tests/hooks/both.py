@@ -1,0 +1,103 @@
+"""Both hooks behind one face, so that one body of test code asks both for the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_wr.hooks.wr import WRAsyncHook, WRHook
+
+if TYPE_CHECKING:
+    from airflow_provider_wr.models import Run, RunEvent, TriggeredRun
+
+
+class Sync:
+    """``WRHook`` as it is."""
+
+    def __init__(self, conn_id: str = "wr_default", **options: Any) -> None:
+        self._hook = WRHook(conn_id, **options)
+
+    def trigger_run(self, *args: Any) -> TriggeredRun:
+        return self._hook.trigger_run(*args)
+
+    def get_run(self, run_id: str) -> Run:
+        return self._hook.get_run(run_id)
+
+    def update_component(self, *args: Any, **fields: Any) -> None:
+        self._hook.update_component(*args, **fields)
+
+    def stream_run(self, run_id: str, *, see: Callable[[RunEvent], None] = lambda event: None) -> list[RunEvent]:
+        events = []
+        for event in self._hook.stream_run(run_id):
+            see(event)
+            events.append(event)
+        return events
+
+    def wait_for_run(self, run_id: str, **options: Any) -> Run:
+        return self._hook.wait_for_run(run_id, **options)
+
+    def close(self) -> None:
+        self._hook.close()
+
+
+class Async:
+    """``WRAsyncHook`` on an event loop of its own, which runs while a call is made."""
+
+    def __init__(self, conn_id: str = "wr_default", **options: Any) -> None:
+        self._conn_id = conn_id
+        self._options = options
+        self._hook: WRAsyncHook | None = None
+        self._loop = asyncio.new_event_loop()
+
+    def trigger_run(self, *args: Any) -> TriggeredRun:
+        return self._run(lambda hook: hook.trigger_run(*args))
+
+    def get_run(self, run_id: str) -> Run:
+        return self._run(lambda hook: hook.get_run(run_id))
+
+    def update_component(self, *args: Any, **fields: Any) -> None:
+        self._run(lambda hook: hook.update_component(*args, **fields))
+
+    def stream_run(self, run_id: str, *, see: Callable[[RunEvent], None] = lambda event: None) -> list[RunEvent]:
+        async def collect(hook: WRAsyncHook) -> list[RunEvent]:
+            events = []
+            async for event in hook.stream_run(run_id):
+                see(event)
+                events.append(event)
+            return events
+
+        return self._run(collect)
+
+    def wait_for_run(self, run_id: str, **options: Any) -> Run:
+        return self._run(lambda hook: hook.wait_for_run(run_id, **options))
+
+    def close(self) -> None:
+        if self._loop.is_closed():
+            return
+        if self._hook is not None:
+            self._loop.run_until_complete(self._hook.__aexit__())
+        left = asyncio.all_tasks(self._loop)
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+        assert not left
+
+    def _run(self, call: Callable[[WRAsyncHook], Coroutine[Any, Any, Any]]) -> Any:
+        async def enter_and_call() -> Any:
+            # The connection is read on entering, so that an error of it comes from the first call.
+            if self._hook is None:
+                self._hook = await WRAsyncHook(self._conn_id, **self._options).__aenter__()
+            return await call(self._hook)
+
+        return self._loop.run_until_complete(enter_and_call())
+
+
+AnyHook = Sync | Async
+HOOKS: dict[str, type[AnyHook]] = {"sync": Sync, "async": Async}
+
+
+def connection(url: str, *, api_key: str = "ws_k", **extra: Any) -> str:
+    """Return an Airflow connection to ``url``, in Airflow's JSON form."""
+    return json.dumps({"conn_type": "wr", "host": url, "password": api_key, "extra": extra})

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from servers import WORKFLOW_ID, RawServer, Script
+
+from airflow_provider_wr import waiting
+from airflow_provider_wr.sandbox.server import Sandbox
+
+from .both import HOOKS, AnyHook, connection
+
+if TYPE_CHECKING:
+    from airflow_provider_wr.sandbox.pytest_plugin import wr_sandbox  # noqa: F401
+
+Connect = Callable[..., None]
+Serve = Callable[..., RawServer]
+
+
+@pytest.fixture(autouse=True)
+def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "MAX_PAUSE", 0.02)
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """A function that makes the Airflow connection ``wr_default``, or another, lead to a URL."""
+
+    def connect(url: str, *, conn_id: str = "wr_default", **fields: Any) -> None:
+        fields.setdefault("workflow_id", WORKFLOW_ID)
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", connection(url, **fields))
+
+    return connect
+
+
+@pytest.fixture
+def serve(connect: Connect) -> Iterator[Serve]:
+    """A function that starts a raw server, to which ``wr_default`` leads; its options are the connection's."""
+    with ExitStack() as stack:
+
+        def serve(script: Script, **fields: Any) -> RawServer:
+            server = stack.enter_context(RawServer(script))
+            connect(server.url, **fields)
+            return server
+
+        yield serve
+
+
+@pytest.fixture(scope="session")
+def _quick_server() -> Iterator[Sandbox]:
+    with Sandbox(heartbeat=0.05, speed=20) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(_quick_server: Sandbox, connect: Connect) -> Sandbox:
+    """A fresh sandbox whose runs take 50 ms and whose hearts beat as often, to which ``wr_default`` leads."""
+    _quick_server.control.reset()
+    connect(_quick_server.url, api_key=_quick_server.api_key)
+    return _quick_server
+
+
+@pytest.fixture(params=HOOKS)
+def new_hook(request: pytest.FixtureRequest) -> Iterator[Callable[..., AnyHook]]:
+    """A function that makes a hook, once for each kind."""
+    with ExitStack() as stack:
+
+        def new_hook(*args: Any, **options: Any) -> AnyHook:
+            hook = HOOKS[request.param](*args, **options)
+            stack.callback(hook.close)
+            return hook
+
+        yield new_hook
+
+
+@pytest.fixture
+def hook(new_hook: Callable[..., AnyHook]) -> AnyHook:
+    """A hook of ``wr_default``; it reads the connection at its first call."""
+    return new_hook()

@@ -1,0 +1,321 @@
+"""What the waits of one process share: a session, a lookup, a limit; and that none of them blocks the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import aiohttp
+import pytest
+from servers import RUN_ID, STREAM_HEAD, Peer, Request, event, run
+
+from airflow_provider_wr import waiting
+from airflow_provider_wr.connection import WRSettings
+from airflow_provider_wr.exceptions import WRError, WRTimeoutError
+from airflow_provider_wr.hooks import aiohttp_session as session
+from airflow_provider_wr.hooks.aiohttp_session import SharedSession
+from airflow_provider_wr.hooks.wr import WRAsyncHook
+from airflow_provider_wr.sandbox.server import Sandbox
+
+from .conftest import Connect, Serve
+
+MANY = 50
+
+
+@pytest.fixture
+def lookups(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each connection was read."""
+    counted: Counter[str] = Counter()
+    load = WRSettings.load
+
+    def count_and_load(conn_id: str) -> WRSettings:
+        counted[conn_id] += 1
+        return load(conn_id)
+
+    monkeypatch.setattr(WRSettings, "load", count_and_load)
+    return counted
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> list[aiohttp.ClientSession]:
+    """Every session that was opened."""
+    opened: list[aiohttp.ClientSession] = []
+    new_session = session.new_session
+
+    def note_and_open() -> aiohttp.ClientSession:
+        opened.append(new_session())
+        return opened[-1]
+
+    monkeypatch.setattr(session, "new_session", note_and_open)
+    return opened
+
+
+def shared() -> set[str]:
+    """Return the connections that have a session on this loop."""
+    return set(SharedSession._all.get(asyncio.get_running_loop(), {}))
+
+
+class Gate:
+    """An API whose runs end all at once, when they are told to."""
+
+    def __init__(self) -> None:
+        self.streams = 0
+        self.opened = threading.Event()
+
+    def __call__(self, request: Request, peer: Peer) -> None:
+        if request.is_stream:
+            peer.send(STREAM_HEAD, event())
+            self.opened.wait(10)
+            peer.send(event("COMPLETED"))
+            peer.hang()
+        else:
+            peer.answer(200, run("COMPLETED" if self.opened.is_set() else "EXECUTING"))
+
+
+async def wait_for_run(conn_id: str = "wr_default", timeout: float = 20) -> str:
+    async with WRAsyncHook(conn_id) as hook:
+        return (await hook.wait_for_run(RUN_ID, timeout=timeout)).status
+
+
+async def test_many_waits_share_a_session_and_a_lookup(
+    serve: Serve, lookups: Counter[str], sessions: list[aiohttp.ClientSession]
+) -> None:
+    gate = Gate()
+    server = serve(gate)
+    waits = [asyncio.create_task(wait_for_run()) for _ in range(MANY)]
+    await asyncio.to_thread(server.wait_for, lambda: server.count() >= 2 * MANY)
+    assert shared() == {"wr_default"}
+    assert not sessions[0].closed
+    gate.opened.set()
+    assert await asyncio.gather(*waits) == ["COMPLETED"] * MANY
+    assert lookups == {"wr_default": 1}
+    assert [each.closed for each in sessions] == [True]
+    assert shared() == set()
+    await asyncio.to_thread(server.wait_until_alone)
+
+
+async def test_the_last_to_leave_closes_the_session(serve: Serve, sessions: list[aiohttp.ClientSession]) -> None:
+    serve(lambda request, peer: peer.answer(200, run()))
+    async with WRAsyncHook() as one:
+        async with WRAsyncHook() as other:
+            await other.get_run(RUN_ID)
+        assert (await one.get_run(RUN_ID)).id == RUN_ID
+        assert [each.closed for each in sessions] == [False]
+    assert [each.closed for each in sessions] == [True]
+    async with WRAsyncHook() as again:
+        await again.get_run(RUN_ID)
+    assert [each.closed for each in sessions] == [True, True]
+
+
+async def test_a_wait_that_is_canceled_leaves_the_others_alone(serve: Serve) -> None:
+    gate = Gate()
+    server = serve(gate)
+    waits = [asyncio.create_task(wait_for_run()) for _ in range(4)]
+    await asyncio.to_thread(server.wait_for, lambda: server.count() == 8)
+    waits[0].cancel()
+    gate.opened.set()
+    results = await asyncio.gather(*waits, return_exceptions=True)
+    assert isinstance(results[0], asyncio.CancelledError)
+    assert results[1:] == ["COMPLETED"] * 3
+    assert shared() == set()
+
+
+async def test_a_wait_that_is_canceled_while_it_reads_closes_its_stream(serve: Serve) -> None:
+    """At once, although others hold the session."""
+
+    def script(request: Request, peer: Peer) -> None:
+        if request.is_stream:
+            peer.send(STREAM_HEAD)
+        peer.hang()
+
+    server = serve(script)
+    async with WRAsyncHook():
+        wait = asyncio.create_task(wait_for_run())
+        await asyncio.to_thread(server.wait_for, lambda: server.count() == 2)
+        wait.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await wait
+        del wait
+        await asyncio.to_thread(server.wait_until_alone)
+
+
+async def test_two_connections_have_two_sessions(
+    serve: Serve, connect: Connect, lookups: Counter[str], sessions: list[aiohttp.ClientSession]
+) -> None:
+    server = serve(lambda request, peer: peer.answer(200, run()))
+    connect(server.url, conn_id="wr_other", api_key="ws_other")
+    async with WRAsyncHook() as one, WRAsyncHook("wr_other") as other:
+        await one.get_run(RUN_ID)
+        await other.get_run(RUN_ID)
+        assert shared() == {"wr_default", "wr_other"}
+    assert [request.headers["x-api-key"] for request in server.requests] == ["ws_k", "ws_other"]
+    assert server.connections == 2
+    assert lookups == {"wr_default": 1, "wr_other": 1}
+    assert [each.closed for each in sessions] == [True, True]
+
+
+async def test_a_lookup_that_fails_leaves_nothing_behind(
+    serve: Serve, connect: Connect, lookups: Counter[str], sessions: list[aiohttp.ClientSession]
+) -> None:
+    connect("ftp://127.0.0.1")
+    results = await asyncio.gather(*(wait_for_run() for _ in range(5)), return_exceptions=True)
+    assert all(isinstance(result, WRError) for result in results)
+    assert shared() == set()
+    assert sessions == []
+    serve(lambda request, peer: peer.answer(200, run()))
+    async with WRAsyncHook() as hook:
+        assert (await hook.get_run(RUN_ID)).id == RUN_ID
+
+
+async def test_a_join_that_is_canceled_leaves_nothing_behind(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(lambda request, peer: peer.answer(200, run()))
+    looking, go_on = threading.Event(), threading.Event()
+    load = WRSettings.load
+
+    def slow_load(conn_id: str) -> WRSettings:
+        looking.set()
+        go_on.wait(10)
+        return load(conn_id)
+
+    monkeypatch.setattr(WRSettings, "load", slow_load)
+    joining = asyncio.create_task(wait_for_run())
+    await asyncio.to_thread(looking.wait)
+    joining.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await joining
+    assert shared() == set()
+
+
+async def test_a_connection_that_was_read_long_ago_is_read_again(
+    serve: Serve, connect: Connect, lookups: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(lambda request, peer: peer.answer(200, run()))
+    async with WRAsyncHook() as one:
+        connect(server.url, api_key="ws_new")
+        monkeypatch.setattr(session, "FRESH", 0)
+        await asyncio.sleep(0.001)
+        async with WRAsyncHook():
+            await one.get_run(RUN_ID)
+    assert server.requests[0].headers["x-api-key"] == "ws_new"
+    assert lookups == {"wr_default": 2}
+
+
+async def test_after_401_the_connection_is_read_once_for_all(
+    serve: Serve, connect: Connect, lookups: Counter[str]
+) -> None:
+    """All streams break, all keys are refused at the same time, and all go on with the new one."""
+    rotated = threading.Event()
+    all_refused = threading.Barrier(session.CALLS_AT_A_TIME)
+
+    def script(request: Request, peer: Peer) -> None:
+        if not rotated.is_set():
+            if request.is_stream:
+                peer.send(STREAM_HEAD)
+                rotated.wait(10)
+                peer.close()
+            else:
+                peer.answer(200, run())
+        elif request.headers["x-api-key"] == "ws_new":
+            peer.answer(200, run("COMPLETED"))
+        else:
+            all_refused.wait(10)
+            peer.answer(401, {"message": "Invalid API key"})
+
+    server = serve(script)
+    waits = [asyncio.create_task(wait_for_run()) for _ in range(session.CALLS_AT_A_TIME)]
+    await asyncio.to_thread(server.wait_for, lambda: server.count() == 2 * session.CALLS_AT_A_TIME)
+    connect(server.url, api_key="ws_new")
+    rotated.set()
+    # With the new key no stream opens any more, but the runs have ended.
+    assert await asyncio.gather(*waits) == ["COMPLETED"] * session.CALLS_AT_A_TIME
+    assert lookups["wr_default"] <= 3
+
+
+class Busy:
+    """An API that tells how many reads it was asked for at once."""
+
+    def __init__(self) -> None:
+        self.at_once = 0
+        self.most = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Request, peer: Peer) -> None:
+        if request.is_stream:
+            peer.send(STREAM_HEAD)
+            peer.hang()
+            return
+        with self._lock:
+            self.at_once += 1
+            self.most = max(self.most, self.at_once)
+        time.sleep(0.03)
+        with self._lock:
+            self.at_once -= 1
+        peer.answer(200, run("COMPLETED"))
+
+
+async def test_reads_of_a_connection_go_sixteen_at_a_time(serve: Serve) -> None:
+    busy = Busy()
+    serve(busy)
+    assert await asyncio.gather(*(wait_for_run() for _ in range(64))) == ["COMPLETED"] * 64
+    assert busy.most == session.CALLS_AT_A_TIME == 16
+
+
+async def test_no_wait_outlives_its_deadline_while_others_hold_the_reads(serve: Serve) -> None:
+    """The API answers no read: those that wait for their turn have a deadline too."""
+
+    def script(request: Request, peer: Peer) -> None:
+        if request.is_stream:
+            peer.send(STREAM_HEAD)
+        peer.hang()
+
+    serve(script)
+    started = time.monotonic()
+    results = await asyncio.gather(*(wait_for_run(timeout=0.5) for _ in range(64)), return_exceptions=True)
+    took = time.monotonic() - started
+    assert {type(result) for result in results} == {WRTimeoutError}
+    assert took < 1.0 + 0.5  # the second half is for a slow machine
+
+
+async def test_nothing_blocks_the_loop(
+    sandbox: Sandbox, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the lookup, nor the TLS context, nor a wait; see the package ``blockbuster``."""
+    blockbuster = pytest.importorskip("blockbuster")
+    monkeypatch.setattr(waiting, "SILENCE", 0.2)
+    sandbox.control.fault("stream", drop_after=1)
+    sandbox.control.fault("stream", silent=True)
+    sandbox.control.fault("get_run", status=500)
+
+    async def trigger_and_wait() -> str:
+        async with WRAsyncHook() as hook:
+            triggered = await hook.trigger_run()
+            return (await hook.wait_for_run(triggered.run_id, timeout=10)).status
+
+    with blockbuster.blockbuster_ctx():
+        assert await asyncio.gather(*(trigger_and_wait() for _ in range(3))) == ["COMPLETED"] * 3
+
+
+async def test_the_loop_is_free_while_a_connection_is_looked_up(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(lambda request, peer: peer.answer(200, run("COMPLETED")))
+    looking, go_on = threading.Event(), threading.Event()
+    load: Callable[[str], WRSettings] = WRSettings.load
+
+    def slow_load(conn_id: str) -> WRSettings:
+        looking.set()
+        assert go_on.wait(10), "the loop was not free to let it go on"
+        return load(conn_id)
+
+    monkeypatch.setattr(WRSettings, "load", slow_load)
+    waiting_task = asyncio.create_task(wait_for_run())
+    while not looking.is_set():  # noqa: ASYNC110  # it is set in a thread
+        await asyncio.sleep(0)
+    go_on.set()
+    assert await waiting_task == "COMPLETED"

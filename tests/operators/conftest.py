@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+import pytest
+from hooks.conftest import Connect, _no_long_pauses, _quick_server, connect, serve  # noqa: F401
+from hooks.conftest import sandbox as quick_sandbox  # noqa: F401
+
+from airflow_provider_wr.sandbox.server import Sandbox
+
+
+@pytest.fixture
+def sandbox(quick_sandbox: Sandbox, connect: Connect) -> Sandbox:  # noqa: F811
+    """A fresh, quick sandbox; the connection names its workflow and where its runs can be seen."""
+    connect(quick_sandbox.url, api_key=quick_sandbox.api_key, run_url=f"{quick_sandbox.url}/runs/{{run_id}}")
+    return quick_sandbox

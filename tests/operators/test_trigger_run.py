@@ -1,0 +1,332 @@
+"""The operator that starts a run: how often, with which updates before, and what it leaves behind."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from airflow.exceptions import AirflowFailException
+from dags.running import run_tasks
+from hooks.conftest import Serve
+from servers import COMPONENT_ID, RUN_ID, STREAM_HEAD, WORKFLOW_ID, Peer, Request, event, run
+
+from airflow_provider_wr.exceptions import (
+    WRAuthError,
+    WRRunCanceledError,
+    WRRunFailedError,
+    WRTimeoutError,
+    WRTriggerUnknownError,
+    WRValidationError,
+)
+from airflow_provider_wr.operators.wr import WRTriggerRunOperator
+from airflow_provider_wr.sandbox.server import Sandbox
+
+pytestmark = pytest.mark.usefixtures("airflow_db")
+
+#: How the operator may wait.
+WAYS = {"in a worker": "deferrable=False", "deferred": "deferrable=True"}
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    return f"wait_for_completion=True, {WAYS[request.param]}"
+
+
+def trigger(options: str = "", **kwargs: Any) -> Any:
+    return run_tasks(f"WRTriggerRunOperator(task_id='trigger', {options})", **kwargs)
+
+
+def received(sandbox: Sandbox) -> Counter[str]:
+    return Counter(each["endpoint"] for each in sandbox.control.requests())
+
+
+def configs(sandbox: Sandbox) -> dict[str, Any]:
+    return {each["id"]: each["config"] for each in sandbox.control.components()}
+
+
+def updating(**config: Any) -> str:
+    return updates_of(f"'config': {config!r}")
+
+
+def updates_of(*configs: str) -> str:
+    return "component_updates=[" + ", ".join(f"{{'component_id': COMPONENT_ID, {each}}}" for each in configs) + "]"
+
+
+# --- the good case ----------------------------------------------------------------------------------------
+
+
+def test_without_waiting_the_task_ends_once_the_run_is_started(sandbox: Sandbox) -> None:
+    done = trigger()
+    (started,) = sandbox.control.runs()
+    assert done.states == {"trigger": "success"}
+    assert done.xcoms["trigger"] == {
+        "return_value": started["id"],
+        "run_id": started["id"],
+        "job_id": "bull-12345",
+        "workflow_id": WORKFLOW_ID,
+        "wr_run_url": f"{sandbox.url}/runs/{started['id']}",
+    }
+    assert received(sandbox) == {"trigger": 1}
+
+
+def test_having_waited_the_task_leaves_the_run_as_well(sandbox: Sandbox, way: str) -> None:
+    done = trigger(f"{way}, timeout=20")
+    (started,) = sandbox.control.runs()
+    xcoms = done.xcoms["trigger"]
+    assert done.states == {"trigger": "success"}
+    assert (started["status"], xcoms["return_value"]) == ("COMPLETED", started["id"])
+    assert (xcoms["run"]["id"], xcoms["run"]["status"]) == (started["id"], "COMPLETED")
+    assert "output" in xcoms["run"]["runStages"][0]
+    assert received(sandbox)["trigger"] == 1
+
+
+def test_outputs_are_left_out_where_they_are_not_wanted(sandbox: Sandbox, way: str) -> None:
+    stages = trigger(f"{way}, stage_outputs=False").xcoms["trigger"]["run"]["runStages"]
+    assert stages
+    assert not any("output" in stage for stage in stages)
+
+
+def test_a_run_that_ended_before_the_wait_is_found(sandbox: Sandbox, way: str) -> None:
+    sandbox.control.fault("trigger", finish_first=True)
+    assert trigger(f"{way}, timeout=20").states == {"trigger": "success"}
+
+
+def test_the_xcoms_are_there_while_the_task_waits(serve: Serve) -> None:
+    """They are seen, in the database, when the read of the run comes in."""
+    seen: list[set[str]] = []
+
+    def script(request: Request, peer: Peer) -> None:
+        if request.is_trigger:
+            peer.answer(201, {"runId": RUN_ID, "jobId": "bull-1"})
+        elif request.is_stream:
+            seen.append(_stored_keys())
+            peer.send(STREAM_HEAD, event("COMPLETED"))
+            peer.close()
+        else:
+            peer.answer(200, run("COMPLETED"))
+
+    serve(script, run_url="https://dashboard.example/{run_id}")
+    trigger("wait_for_completion=True, timeout=20")
+    assert seen == [{"run_id", "job_id", "workflow_id", "wr_run_url"}]
+
+
+def _stored_keys() -> set[str]:
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        latest = session.scalars(select(XComModel).order_by(XComModel.timestamp.desc()).limit(1)).one()
+        return set(session.scalars(select(XComModel.key).where(XComModel.dag_run_id == latest.dag_run_id)))
+
+
+# --- endings ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [({"failWith": "no funds"}, WRRunFailedError), ({"cancelRun": "enough"}, WRRunCanceledError)],
+    ids=["FAILED", "CANCELED"],
+)
+def test_a_run_that_ends_otherwise_fails_the_task_and_is_left_as_an_xcom(
+    sandbox: Sandbox, way: str, config: dict[str, str], kind: type[Exception]
+) -> None:
+    done = trigger(f"{way}, {updating(**config)}")
+    error = done.errors["trigger"]
+    assert isinstance(error, kind)
+    assert not isinstance(error, AirflowFailException)  # a retry starts a new run
+    assert done.xcoms["trigger"]["run"]["status"] in str(error)
+    assert "return_value" not in done.xcoms["trigger"]
+    assert len(sandbox.control.runs()) == 1
+
+
+def test_a_retry_after_a_failed_run_starts_another(sandbox: Sandbox, way: str) -> None:
+    done = trigger(f"{way}, retries=2, {updating(failWith='no funds')}")
+    assert (done.states, done.tries) == ({"trigger": "failed"}, {"trigger": 3})
+    assert len(sandbox.control.runs()) == 3
+
+
+def test_time_runs_out_and_says_so(sandbox: Sandbox, way: str) -> None:
+    started = time.monotonic()
+    done = trigger(f"{way}, timeout=0.5, {updating(seconds=100)}")
+    assert time.monotonic() - started < 4
+    error = done.errors["trigger"]
+    assert type(error) is WRTimeoutError
+    assert "timed out after 0." in str(error)
+    assert sandbox.control.runs()[0]["id"] in str(error)
+
+
+def test_a_key_that_is_refused_is_no_failed_run(sandbox: Sandbox, way: str) -> None:
+    sandbox.control.fault("stream", status=401, times=2)
+    sandbox.control.fault("get_run", status=401, times=2)
+    done = trigger(f"{way}, timeout=20")
+    assert type(done.errors["trigger"]) is WRAuthError
+    assert len(sandbox.control.runs()) == 1
+
+
+# --- never twice ------------------------------------------------------------------------------------------
+
+
+def test_a_retry_goes_on_with_the_run_that_an_earlier_try_started(sandbox: Sandbox, way: str) -> None:
+    """Try 1 cannot ask about its run; try 2 finds it, and starts none."""
+    sandbox.control.fault("stream", status=422)
+    done = trigger(f"{way}, retries=1, timeout=20, {updating(seconds=30)}")
+    assert (done.states, done.tries) == ({"trigger": "success"}, {"trigger": 2})
+    (started,) = sandbox.control.runs()
+    assert done.xcoms["trigger"]["return_value"] == started["id"]
+    assert done.xcoms["trigger"]["job_id"] == "bull-12345"
+    assert received(sandbox)["update"] == 1  # a run that is under way has its updates
+
+
+def test_a_retry_takes_the_result_of_a_run_that_has_completed_meanwhile(sandbox: Sandbox) -> None:
+    sandbox.control.fault("trigger", finish_first=True)
+    sandbox.control.fault("stream", status=422)
+    done = trigger("wait_for_completion=True, retries=1, timeout=20")
+    assert (done.states, done.tries) == ({"trigger": "success"}, {"trigger": 2})
+    assert len(sandbox.control.runs()) == 1
+
+
+def test_without_memory_a_retry_starts_another(sandbox: Sandbox) -> None:
+    sandbox.control.fault("stream", status=422)
+    done = trigger("wait_for_completion=True, durable=False, retries=1, timeout=20")
+    assert done.tries == {"trigger": 2}
+    assert len(sandbox.control.runs()) == 2
+
+
+@pytest.mark.parametrize("fault", [{"reset": True}, {"status": 503}, {"html": True}])
+def test_a_trigger_in_doubt_fails_the_task_without_retries(sandbox: Sandbox, fault: dict[str, Any]) -> None:
+    sandbox.control.fault("trigger", obey=True, **fault)
+    done = trigger("retries=3")
+    assert (done.states, done.tries) == ({"trigger": "failed"}, {"trigger": 1})
+    assert type(done.errors["trigger"]) is WRTriggerUnknownError
+    assert len(sandbox.control.runs()) == 1
+
+
+def test_a_trigger_in_doubt_is_sent_again_where_that_is_asked_for(sandbox: Sandbox) -> None:
+    sandbox.control.fault("trigger", obey=True, reset=True)
+    done = trigger("retries=3, on_unknown_trigger='retrigger'")
+    assert (done.states, done.tries) == ({"trigger": "success"}, {"trigger": 2})
+    assert len(sandbox.control.runs()) == 2
+
+
+def test_a_trigger_that_was_refused_is_tried_again(sandbox: Sandbox) -> None:
+    sandbox.control.fault("trigger", status=429, retry_after="3600")
+    done = trigger("retries=1")
+    assert (done.states, done.tries) == ({"trigger": "success"}, {"trigger": 2})
+    assert len(sandbox.control.runs()) == 1
+
+
+# --- updates before the trigger ---------------------------------------------------------------------------
+
+
+def test_updates_are_applied_in_order_before_the_trigger(sandbox: Sandbox) -> None:
+    balance = sandbox.components["Balance"]
+    done = trigger(
+        f"""component_updates=[
+            {{'component_id': COMPONENT_ID, 'config': {{'a': 1, 'b': 1}}}},
+            {{'component_id': '{balance}', 'config': '{{"c": 2.5}}', 'name': 'Saldo', 'position': [1, 2]}},
+            {{'component_id': COMPONENT_ID, 'config': {{'b': '{{{{ params.b }}}}'}}}},
+        ]""",
+        params="{'b': 2}",
+    )
+    assert done.states == {"trigger": "success"}
+    assert [each["endpoint"] for each in sandbox.control.requests()] == ["update", "update", "update", "trigger"]
+    assert configs(sandbox)[COMPONENT_ID] == {"a": 1, "b": "2"}
+    assert configs(sandbox)[balance] == {"c": 2.5}
+
+
+def test_the_run_has_the_updates(sandbox: Sandbox, way: str) -> None:
+    done = trigger(f"{way}, {updating(amount=7)}")
+    assert done.xcoms["trigger"]["run"]["runStages"][0]["output"] == {"amount": 7}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "'config': {'a': 2**60 + 1}",
+        "'config': '{not json'",
+        "'config': [1]",
+        "'nmae': 'n'",
+        "'config_from_params': ['missing']",
+        "'name': ''",
+        "'position': [1]",
+        "",
+    ],
+)
+def test_where_one_update_is_bad_none_is_sent(sandbox: Sandbox, bad: str) -> None:
+    done = trigger(updates_of("'config': {'a': 1}", bad), params="{'b': 2}")
+    assert type(done.errors["trigger"]) is WRValidationError
+    assert sandbox.control.requests() == []
+
+
+def test_where_an_update_is_refused_nothing_is_started(sandbox: Sandbox) -> None:
+    sandbox.control.fault("update", status=422)
+    done = trigger(updates_of("'config': {'a': 1}"))
+    assert type(done.errors["trigger"]) is WRValidationError
+    assert sandbox.control.runs() == []
+
+
+PARAMS = {
+    "integer": 2,
+    "large": 9007199254740991,
+    "number": 0.5,
+    "flag": True,
+    "text": "2",
+    "array": [1, "1", None, {"a": 1.5}],
+    "object": {"nested": {"flag": False}},
+    "nothing": None,
+    "unicode": "ключ — ü",
+}
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("given", ["as defaults", "for the run"])
+def test_params_keep_their_types(sandbox: Sandbox, native: bool, given: str) -> None:
+    names = list(PARAMS)
+    conf = PARAMS if given == "for the run" else None
+    params = repr(PARAMS) if conf is None else repr(dict.fromkeys(PARAMS))
+    done = trigger(updates_of(f"'config_from_params': {names!r}"), params=params, conf=conf, native=native)
+    assert done.states == {"trigger": "success"}
+    config = configs(sandbox)[COMPONENT_ID]
+    assert config == PARAMS
+    assert {name: type(value) for name, value in config.items()} == {n: type(v) for n, v in PARAMS.items()}
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_params_may_have_other_names_in_the_config(sandbox: Sandbox, native: bool) -> None:
+    update = "'config': {'kept': 1}, 'config_from_params': {'sum': 'integer', 'list': 'array'}"
+    trigger(updates_of(update), params=repr(PARAMS), native=native)
+    assert configs(sandbox)[COMPONENT_ID] == {"kept": 1, "sum": 2, "list": PARAMS["array"]}
+
+
+# --- the arguments ----------------------------------------------------------------------------------------
+
+
+def test_the_workflow_and_the_connection_may_be_templates(sandbox: Sandbox) -> None:
+    done = trigger(
+        "workflow_id='{{ params.workflow }}', wr_conn_id='wr_{{ params.conn }}'",
+        params="{'workflow': WORKFLOW_ID, 'conn': 'default'}",
+    )
+    assert done.xcoms["trigger"]["workflow_id"] == WORKFLOW_ID
+
+
+def test_a_workflow_that_is_no_uuid_starts_nothing(sandbox: Sandbox) -> None:
+    done = trigger("workflow_id='supplier-payments'")
+    assert type(done.errors["trigger"]) is WRValidationError
+    assert sandbox.control.requests() == []
+
+
+def test_an_unknown_answer_to_doubt_is_refused() -> None:
+    with pytest.raises(ValueError, match="on_unknown_trigger should be"):
+        WRTriggerRunOperator(task_id="trigger", on_unknown_trigger="retry")
+
+
+def test_a_kill_only_says_that_the_run_goes_on(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    operator = WRTriggerRunOperator(task_id="trigger")
+    operator.on_kill()
+    assert "goes on" not in caplog.text
+    operator._waiting_for = RUN_ID
+    operator.on_kill()
+    assert f"Run {RUN_ID} goes on" in caplog.text

@@ -1,0 +1,273 @@
+"""The sensor in a DAG, in its three modes: they end alike, and "could not ask" is never "failed"."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from airflow.exceptions import AirflowFailException, AirflowSensorTimeout
+from dags.running import DagRun, run_tasks
+from hooks.conftest import Serve
+from servers import RUN_ID, STREAM_HEAD, Peer, Request, event, run
+
+from airflow_provider_wr.exceptions import (
+    WRAuthError,
+    WRNotFoundError,
+    WRRunCanceledError,
+    WRRunFailedError,
+    WRValidationError,
+)
+from airflow_provider_wr.sandbox.server import Sandbox
+from airflow_provider_wr.sensors.wr import WRRunSensor
+
+from .conftest import Start
+
+pytestmark = pytest.mark.usefixtures("airflow_db")
+
+MODES = {
+    "poke": "poke_interval=0.05",
+    "reschedule": "mode='reschedule', poke_interval=0.05",
+    "deferred": "deferrable=True",
+}
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["poke", "deferred"])
+def quick_mode(request: pytest.FixtureRequest) -> str:
+    """Without the mode "reschedule", which ``dag.test()`` takes up again once a second."""
+    return str(request.param)
+
+
+def wait(run_id: str, mode: str, options: str = "timeout=20") -> DagRun:
+    return run_tasks(f"WRRunSensor(task_id='wait', run_id={run_id!r}, {MODES[mode]}, {options})")
+
+
+def test_a_run_that_completes_is_the_result_key_for_key(sandbox: Sandbox, start: Start, mode: str) -> None:
+    run_id = start(seconds=20)
+    done = wait(run_id, mode)
+    assert (done.state, done.states) == ("success", {"wait": "success"})
+    result = done.xcoms["wait"]["return_value"]
+    assert (result["id"], result["status"], result["totalUsage"]) == (run_id, "COMPLETED", 14)
+    assert result["runStages"][0]["output"] == {"seconds": 20}
+    assert done.xcoms["wait"]["wr_run_url"] == f"{sandbox.url}/runs/{run_id}"
+    streamed = [each for each in sandbox.control.requests() if each["endpoint"] == "stream"]
+    assert bool(streamed) is (mode == "deferred")
+
+
+def test_outputs_are_left_out_where_they_are_not_wanted(start: Start, quick_mode: str) -> None:
+    done = wait(start(), quick_mode, "stage_outputs=False")
+    stages = done.xcoms["wait"]["return_value"]["runStages"]
+    assert len(stages) > 3
+    assert not any("output" in stage for stage in stages)
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "says"),
+    [
+        ({"failWith": "no funds"}, WRRunFailedError, "HTTP_REQUEST failed at attempt 1: no funds"),
+        ({"cancelRun": "enough"}, WRRunCanceledError, "ended CANCELED: enough"),
+    ],
+    ids=["FAILED", "CANCELED"],
+)
+def test_a_run_that_ends_otherwise_fails_the_task_without_retries(
+    start: Start, mode: str, config: dict[str, str], kind: type[Exception], says: str
+) -> None:
+    done = wait(start(seconds=3, **config), mode, "retries=2")
+    assert done.states == {"wait": "failed"}
+    assert done.tries == {"wait": 1}
+    error = done.errors["wait"]
+    assert isinstance(error, kind)
+    assert isinstance(error, AirflowFailException)
+    assert says in str(error)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "state"), [("['FAILED', 'COMPLETED']", "success"), ("['CANCELED']", "failed")]
+)
+def test_only_the_endings_that_are_allowed_are_a_success(
+    start: Start, quick_mode: str, allowed: str, state: str
+) -> None:
+    done = wait(start(failWith="no funds"), quick_mode, f"allowed_statuses={allowed}")
+    assert done.states == {"wait": state}
+    if state == "success":
+        assert done.xcoms["wait"]["return_value"]["status"] == "FAILED"
+
+
+@pytest.mark.parametrize("option", ["soft_fail=True", "never_fail=True"])
+@pytest.mark.parametrize("config", [{"failWith": "no funds"}, {"cancelRun": "enough"}], ids=["FAILED", "CANCELED"])
+def test_a_failed_run_skips_the_task_where_that_is_asked_for(
+    start: Start, quick_mode: str, option: str, config: dict[str, str]
+) -> None:
+    assert wait(start(**config), quick_mode, option).states == {"wait": "skipped"}
+
+
+# --- time -------------------------------------------------------------------------------------------------
+
+
+def test_time_runs_out_as_it_does_for_every_sensor(start: Start, mode: str) -> None:
+    run_id = start(seconds=60)
+    started = time.monotonic()
+    done = wait(run_id, mode, "timeout=0.4, retries=2")
+    took = time.monotonic() - started
+    assert (done.states, done.tries) == ({"wait": "failed"}, {"wait": 1})
+    error = done.errors["wait"]
+    assert type(error) is AirflowSensorTimeout
+    assert str(error).startswith("Sensor has timed out after 0.4 s; run ")
+    # In the mode "reschedule", dag.test() looks at the clock once a second.
+    assert took < (4 if mode == "reschedule" else 2)
+
+
+@pytest.mark.parametrize("option", ["soft_fail=True", "never_fail=True"])
+def test_a_timeout_skips_the_task_where_that_is_asked_for(start: Start, mode: str, option: str) -> None:
+    states = wait(start(seconds=60), mode, f"timeout=0.4, {option}").states
+    # In a worker, Airflow's own sensor does not cover its timeout by never_fail.
+    covered = option == "soft_fail=True" or mode == "deferred"
+    assert states == {"wait": "skipped" if covered else "failed"}
+
+
+def test_no_read_outlives_the_timeout(serve: Serve, mode: str) -> None:
+    """The API takes the request and says nothing, for longer than the sensor may wait."""
+
+    def script(request: Request, peer: Peer) -> None:
+        peer.hang()
+
+    serve(script, read_timeout=1.0)
+    started = time.monotonic()
+    done = wait(RUN_ID, mode, "timeout=0.5")
+    assert type(done.errors["wait"]) is AirflowSensorTimeout
+    assert time.monotonic() - started < 2.5
+
+
+# --- "could not ask" --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", ["soft_fail=False", "soft_fail=True"])
+def test_a_refused_key_is_no_failed_run(serve: Serve, mode: str, option: str) -> None:
+    serve(lambda request, peer: peer.answer(401, {"errors": [{"code": "C", "message": "Invalid API key"}]}))
+    done = wait(RUN_ID, mode, f"{option}, timeout=20")
+    assert done.states == {"wait": "failed"}
+    error = done.errors["wait"]
+    assert type(error) is WRAuthError
+    assert error.status_code == 401
+    assert "Invalid API key" in str(error)
+
+
+def test_a_key_that_is_refused_during_a_deferral_is_no_failed_run(sandbox: Sandbox, start: Start) -> None:
+    run_id = start(seconds=60)
+    sandbox.control.fault("stream", status=401, times=None)
+    done = wait(run_id, "deferred", "soft_fail=True, timeout=20")
+    assert done.states == {"wait": "failed"}
+    assert type(done.errors["wait"]) is WRAuthError
+
+
+def test_could_not_ask_is_tried_again(serve: Serve, quick_mode: str) -> None:
+    answers = iter([401, 401])
+
+    def script(request: Request, peer: Peer) -> None:
+        status = next(answers, 200)
+        peer.answer(status, run("COMPLETED") if status == 200 else {"message": "no"})
+
+    serve(script)
+    done = wait(RUN_ID, quick_mode, "retries=3, timeout=20")
+    assert (done.states, done.tries) == ({"wait": "success"}, {"wait": 3})
+
+
+def test_never_fail_skips_what_could_not_be_asked(serve: Serve, quick_mode: str) -> None:
+    serve(lambda request, peer: peer.answer(401, {"message": "no"}))
+    assert wait(RUN_ID, quick_mode, "never_fail=True, timeout=20").states == {"wait": "skipped"}
+
+
+def test_silent_fail_looks_again(serve: Serve, quick_mode: str) -> None:
+    answers = iter([401, 401])
+
+    def script(request: Request, peer: Peer) -> None:
+        status = next(answers, 200)
+        peer.answer(status, run("COMPLETED") if status == 200 else {"message": "no"})
+
+    serve(script)
+    interval = ", poke_interval=0.05" if quick_mode == "deferred" else ""
+    done = wait(RUN_ID, quick_mode, f"silent_fail=True{interval}")
+    assert (done.states, done.tries) == ({"wait": "success"}, {"wait": 1})
+
+
+def test_transient_trouble_does_not_end_the_wait(serve: Serve, mode: str) -> None:
+    """More of it than one call gets over by itself."""
+    troubles = iter(
+        [
+            *[lambda peer: peer.answer(500, {"message": "boom"})] * 6,
+            *[lambda peer: peer.answer(502, "<html>")] * 3,
+            *[lambda peer: peer.reset()] * 3,
+            lambda peer: peer.answer(200, "<html>"),
+            lambda peer: peer.answer(404, {"message": "not yet"}),
+        ]
+    )
+
+    def script(request: Request, peer: Peer) -> None:
+        if (trouble := next(troubles, None)) is not None:
+            trouble(peer)
+        elif request.is_stream:
+            peer.send(STREAM_HEAD, event())
+            peer.close()
+        else:
+            peer.answer(200, run("COMPLETED"))
+
+    serve(script)
+    done = wait(RUN_ID, mode, "timeout=20")
+    assert done.states == {"wait": "success"}
+
+
+def test_a_run_that_nobody_knows_is_not_waited_for_forever(
+    serve: Serve, quick_mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_wr import waiting
+
+    monkeypatch.setattr(waiting, "NOT_YET_VISIBLE", 0.3)
+    serve(lambda request, peer: peer.answer(404, {"message": "Run not found"}))
+    done = wait(RUN_ID, quick_mode, "timeout=20")
+    assert type(done.errors["wait"]) is WRNotFoundError
+
+
+def test_a_run_id_that_is_no_uuid_is_refused_at_once(serve: Serve, quick_mode: str) -> None:
+    server = serve(lambda request, peer: peer.answer(200, run()))
+    done = wait("supplier-payments", quick_mode)
+    assert type(done.errors["wait"]) is WRValidationError
+    assert server.connections == 0
+
+
+# --- the arguments ----------------------------------------------------------------------------------------
+
+
+def test_the_run_id_comes_from_a_template(start: Start) -> None:
+    run_id = start()
+    done = run_tasks(
+        "WRRunSensor(task_id='wait', run_id='{{ params.run }}', wr_conn_id='{{ params.conn }}', timeout=20)",
+        params="{'run': 'none', 'conn': 'none'}",
+        conf={"run": run_id, "conn": "wr_default"},
+    )
+    assert done.xcoms["wait"]["return_value"]["id"] == run_id
+
+
+@pytest.mark.parametrize("allowed", [[], ["EXECUTING"], ["completed"], ["COMPLETED", "NONE"]])
+def test_allowed_statuses_that_no_run_ends_in_are_refused(allowed: list[str]) -> None:
+    with pytest.raises(ValueError, match="allowed_statuses should be some of"):
+        WRRunSensor(task_id="wait", run_id=RUN_ID, allowed_statuses=allowed)
+
+
+def test_no_link_is_pushed_without_a_run_url(serve: Serve) -> None:
+    serve(lambda request, peer: peer.answer(200, run("COMPLETED")))
+    # Airflow itself pushes what get_link() returned.
+    assert wait(RUN_ID, "poke").xcoms["wait"].get("wr_run_url", "") == ""
+
+
+def test_an_event_of_another_kind_is_refused(serve: Serve) -> None:
+    from airflow_provider_wr.exceptions import WRProtocolError
+
+    sensor: Any = WRRunSensor(task_id="wait", run_id=RUN_ID)
+    for payload in (None, {}, {"status": "success"}, "done"):
+        with pytest.raises(WRProtocolError, match="event of another kind"):
+            sensor.execute_complete({}, payload)

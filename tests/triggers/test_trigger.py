@@ -1,0 +1,266 @@
+"""The trigger: one event, whatever happens; nothing in it that should not be stored; nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
+from hooks.conftest import Connect, Serve
+from hooks.test_session import shared
+from servers import API_KEY, RUN_ID, STREAM_HEAD, Peer, Request, event, run
+from structlog.testing import capture_logs
+
+from airflow_provider_wr import waiting
+from airflow_provider_wr.connection import WRSettings
+from airflow_provider_wr.exceptions import WRAuthError, WRNotFoundError, WRTimeoutError, WRValidationError
+from airflow_provider_wr.hooks.wr import WRHook
+from airflow_provider_wr.sandbox.server import Sandbox
+from airflow_provider_wr.triggers.wr import WaitEnd, WRRunTrigger
+
+SECRET_OUTPUT = "an output that nobody should store"
+
+
+async def fire(trigger: WRRunTrigger) -> Any:
+    """Run a trigger to its end, and return the payload of its only event."""
+    events = [event async for event in trigger.run()]
+    assert len(events) == 1
+    return events[0].payload
+
+
+def start(sandbox: Sandbox, **config: Any) -> str:
+    with WRHook() as hook:
+        hook.update_component(sandbox.components["Quote"], config=config)
+        return hook.trigger_run().run_id
+
+
+@pytest.mark.parametrize("config", [{"seconds": 1}, {"failWith": "no funds"}, {"cancelRun": "enough"}])
+async def test_the_event_says_that_the_run_has_ended_whatever_its_status(
+    sandbox: Sandbox, config: dict[str, Any]
+) -> None:
+    run_id = await asyncio.to_thread(lambda: start(sandbox, **config))
+    payload = await fire(WRRunTrigger(run_id=run_id, deadline=time.time() + 20))
+    assert WaitEnd.from_event(payload) == WaitEnd(run_id, payload["deadline"], None)
+    assert sandbox.control.runs()[0]["status"] in ("COMPLETED", "FAILED", "CANCELED")
+
+
+def refuse(status: int, message: str = "Invalid API key") -> Any:
+    return lambda request, peer: peer.answer(status, {"errors": [{"code": "C", "message": message}]})
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, WRAuthError), (403, WRAuthError), (422, WRValidationError), (404, WRNotFoundError)]
+)
+async def test_the_event_says_what_kept_us_from_knowing(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, status: int, kind: type[Exception]
+) -> None:
+    monkeypatch.setattr(waiting, "NOT_YET_VISIBLE", 0)
+    serve(refuse(status))
+    payload = await fire(WRRunTrigger(run_id=RUN_ID))
+    error = WaitEnd.from_event(payload).error
+    assert type(error) is kind
+    assert (error.status_code, error.errors) == (status, [{"code": "C", "message": "Invalid API key"}])
+    # In the worker, the error says what it would have said there.
+    with pytest.raises(kind) as caught, WRHook() as hook:
+        await asyncio.to_thread(hook.wait_for_run, RUN_ID)
+    assert str(error) == str(caught.value)
+
+
+def endless(request: Request, peer: Peer) -> None:
+    if request.is_stream:
+        peer.send(STREAM_HEAD, event())
+        peer.hang()
+    else:
+        peer.answer(200, run())
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0, -1000])
+async def test_the_event_says_that_time_has_run_out(serve: Serve, seconds: float) -> None:
+    serve(endless)
+    started = time.time()
+    payload = await fire(WRRunTrigger(run_id=RUN_ID, deadline=started + seconds))
+    assert time.time() - started < max(0, seconds) + 0.5
+    assert type(WaitEnd.from_event(payload).error) is WRTimeoutError
+    assert payload["deadline"] == started + seconds
+
+
+@pytest.mark.parametrize("aware", [True, False])
+async def test_without_a_deadline_airflows_timeout_counts_less_the_grace(serve: Serve, aware: bool) -> None:
+    serve(endless)
+    trigger = WRRunTrigger(run_id=RUN_ID, grace=60)
+    timeout_after = datetime.now(timezone.utc) + timedelta(seconds=60.3)
+    trigger.timeout_after = timeout_after if aware else timeout_after.replace(tzinfo=None)
+    started = time.time()
+    payload = await fire(trigger)
+    assert 0.2 < time.time() - started < 0.8
+    assert type(WaitEnd.from_event(payload).error) is WRTimeoutError
+    assert payload["deadline"] == pytest.approx(timeout_after.timestamp() - 60)
+
+
+async def test_the_deadline_is_absolute_for_the_triggerer_that_takes_over(serve: Serve) -> None:
+    serve(endless)
+    trigger = WRRunTrigger(run_id=RUN_ID, deadline=time.time() + 0.8)
+    await asyncio.sleep(0.5)
+    _, kwargs = trigger.serialize()
+    started = time.time()
+    await fire(WRRunTrigger(**kwargs))
+    assert time.time() - started < 0.6
+
+
+async def test_an_exception_that_is_not_ours_is_left_to_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(conn_id: str) -> WRSettings:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(WRSettings, "load", fail)
+    with pytest.raises(ZeroDivisionError):
+        await fire(WRRunTrigger(run_id=RUN_ID))
+    assert shared() == set()
+
+
+async def test_an_unknown_connection_is_left_to_airflow() -> None:
+    with pytest.raises(Exception, match="wr_nowhere"):
+        await fire(WRRunTrigger(run_id=RUN_ID, wr_conn_id="wr_nowhere", deadline=time.time() + 5))
+    assert shared() == set()
+
+
+# --- what is stored ---------------------------------------------------------------------------------------
+
+TRIGGERS = [
+    WRRunTrigger(run_id=RUN_ID),
+    WRRunTrigger(run_id=RUN_ID, wr_conn_id="wr_other", deadline=1234567890.25),
+    WRRunTrigger(
+        run_id=RUN_ID,
+        grace=60.0,
+        end_from_trigger=True,
+        allowed_statuses=("COMPLETED", "FAILED"),
+        stage_outputs=False,
+    ),
+]
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS, ids=["least", "deferred", "started by Airflow"])
+def test_a_trigger_is_built_anew_from_what_is_stored(trigger: WRRunTrigger) -> None:
+    from airflow.sdk._shared.module_loading import import_string
+
+    classpath, kwargs = trigger.serialize()
+    anew = import_string(classpath)(**json.loads(json.dumps(kwargs)))
+    assert type(anew) is WRRunTrigger
+    assert anew.serialize() == trigger.serialize()
+    assert {name: getattr(anew, name) for name in kwargs} == {name: getattr(trigger, name) for name in kwargs}
+
+
+async def test_neither_the_key_nor_an_output_is_stored_or_logged(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    stage = {"id": "1", "module": "M", "status": "COMPLETED", "output": SECRET_OUTPUT, "error": SECRET_OUTPUT}
+
+    def script(request: Request, peer: Peer) -> None:
+        if request.is_stream:
+            peer.send(STREAM_HEAD, event("COMPLETED"))
+            peer.close()
+        else:
+            peer.answer(200, run("COMPLETED", runStages=[stage]))
+
+    serve(script)
+    trigger = WRRunTrigger(run_id=RUN_ID)
+    payload = await fire(trigger)
+    stored = [trigger.serialize(), payload, vars(trigger), trigger, TriggerEvent(payload)]
+    text = "\n".join([*map(repr, stored), *map(str, stored), caplog.text])
+    assert SECRET_OUTPUT not in text
+    assert API_KEY not in text
+
+
+async def test_the_key_is_not_in_the_event_of_an_error(serve: Serve) -> None:
+    serve(refuse(401))
+    assert API_KEY not in repr(await fire(WRRunTrigger(run_id=RUN_ID)))
+
+
+# --- end_from_trigger -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage_outputs", [True, False])
+async def test_the_trigger_ends_the_task_itself_where_it_is_told_to(
+    serve: Serve, connect: Connect, stage_outputs: bool
+) -> None:
+    stage = {"id": "1", "module": "M", "status": "COMPLETED", "output": {"a": 1}}
+    server = serve(lambda request, peer: _completed(request, peer, stage))
+    connect(server.url, run_url="https://dashboard.example/{run_id}")
+    trigger = WRRunTrigger(run_id=RUN_ID, end_from_trigger=True, stage_outputs=stage_outputs)
+    events = [event async for event in trigger.run()]
+    expected = stage if stage_outputs else {key: value for key, value in stage.items() if key != "output"}
+    assert [type(event) for event in events] == [TaskSuccessEvent]
+    assert events[0].xcoms == {
+        "return_value": run("COMPLETED", runStages=[expected]),
+        "wr_run_url": f"https://dashboard.example/{RUN_ID}",
+    }
+
+
+def _completed(request: Request, peer: Peer, stage: dict[str, Any]) -> None:
+    if request.is_stream:
+        peer.send(STREAM_HEAD)
+        peer.close()
+    else:
+        peer.answer(200, run("COMPLETED", runStages=[stage]))
+
+
+@pytest.mark.parametrize(("status", "allowed"), [("FAILED", ["COMPLETED"]), ("COMPLETED", ["FAILED", "CANCELED"])])
+async def test_an_ending_that_is_not_allowed_is_left_to_the_worker(
+    serve: Serve, status: str, allowed: list[str]
+) -> None:
+    def script(request: Request, peer: Peer) -> None:
+        if request.is_stream:
+            peer.send(STREAM_HEAD)
+            peer.close()
+        else:
+            peer.answer(200, run(status))
+
+    serve(script)
+    payload = await fire(WRRunTrigger(run_id=RUN_ID, end_from_trigger=True, allowed_statuses=allowed))
+    assert WaitEnd.from_event(payload) == WaitEnd(RUN_ID, None, None)
+
+
+async def test_an_error_is_left_to_the_worker(serve: Serve) -> None:
+    serve(refuse(401))
+    payload = await fire(WRRunTrigger(run_id=RUN_ID, end_from_trigger=True))
+    assert type(WaitEnd.from_event(payload).error) is WRAuthError
+
+
+# --- leaving ----------------------------------------------------------------------------------------------
+
+
+async def test_canceling_closes_the_stream_and_leaves_nothing(serve: Serve) -> None:
+    server = serve(endless)
+    before = asyncio.all_tasks()
+    trigger = WRRunTrigger(run_id=RUN_ID)
+    watching = asyncio.create_task(fire(trigger))
+    await asyncio.to_thread(server.wait_for, lambda: server.count() == 2)
+    watching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watching
+    await trigger.cleanup()
+    assert shared() == set()
+    assert asyncio.all_tasks() == before
+    await asyncio.to_thread(server.wait_until_alone)
+
+
+async def test_a_kill_only_says_that_the_run_goes_on(serve: Serve) -> None:
+    server = serve(endless)
+    trigger = WRRunTrigger(run_id=RUN_ID)
+    with capture_logs() as said:
+        await trigger.on_kill()
+    assert [each["log_level"] for each in said] == ["warning"]
+    assert server.connections == 0
+
+
+async def test_many_triggers_share_one_connection_lookup(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    lookups = []
+    load = WRSettings.load
+    monkeypatch.setattr(WRSettings, "load", lambda conn_id: (lookups.append(conn_id), load(conn_id))[1])
+    serve(lambda request, peer: _completed(request, peer, {"id": "1", "module": "M", "status": "COMPLETED"}))
+    await asyncio.gather(*(fire(WRRunTrigger(run_id=RUN_ID)) for _ in range(20)))
+    assert lookups == ["wr_default"]
