@@ -6,16 +6,25 @@ BIN := .venv/bin
 UV := $(BIN)/uv --system-certs
 READY := .venv/.ready
 
-.PHONY: help demo test lint format constraints clean
+.PHONY: help demo test test-e2e test-ui lint format constraints clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' Makefile
+	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' Makefile
 
 demo: $(READY)  ## run the example DAGs in a real Airflow against the sandbox; KEEP=1 leaves it up
 	$(BIN)/python -m dev.demo
 
 test: lint  ## lint, then run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/e2e --ignore tests/ui
+
+test-e2e: $(READY)  ## run the tests in a real Airflow that loses workers and triggerers; takes some minutes
+	$(BIN)/python -m pytest tests/e2e
+
+test-ui: $(READY)  ## run the tests of Airflow's UI in headless Chromium; WR_SCREENSHOTS=1 renews docs/img
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update -qq && apt-get install -qq --no-install-recommends chromium >/dev/null; } || \
+		echo 'There is no chromium, and no way to install it here.'
+	$(BIN)/python -m pytest tests/ui
 
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check

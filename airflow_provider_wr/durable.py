@@ -5,15 +5,19 @@ White Rabbit has no idempotency key and no call to cancel, so a second trigger m
 3.3 keeps a store for each task that outlives a dead worker. Before the trigger is sent, the intent is noted;
 after it, the run's id. A later try reads what is there:
 
-==================== ================================ ==============================
-noted                Airflow's own retry              cleared by a user
-==================== ================================ ==============================
-run, still active    go on with it                    go on with it
-run, COMPLETED       its result, nothing is started   start a new one
-run, otherwise ended start a new one                  start a new one
-run, not found       start a new one                  start a new one
-intent, no run       unknown: stop, unless told       start a new one: a user looked
-==================== ================================ ==============================
+========================== ======================== ===========================
+noted                      Airflow's own retry      cleared by a user
+========================== ======================== ===========================
+run, still active          go on with it            go on with it
+run, COMPLETED, delivered  its result               start a new one
+run, COMPLETED, not so     its result               its result
+run, otherwise ended       start a new one          start a new one
+run, not found             start a new one          start a new one
+intent, no run             unknown: stop, or risk   start a new one: a user looked
+========================== ======================== ===========================
+
+A run is delivered once the task has succeeded with it. A user who clears a task before that – while it waits, or
+after its time ran out – has not seen a result, and does not ask to pay for another.
 
 A clear raises the task's ``max_tries``, Airflow's own retry keeps it: that tells the two apart.
 """
@@ -80,7 +84,7 @@ class RunMemory:
         except WRNotFoundError:
             log.warning("Run %s of an earlier try is unknown to the API: starting a new one", triggered.run_id)
             return None
-        if not _goes_on(run, cleared=cleared):
+        if not _goes_on(run, again=cleared and noted["delivered"]):
             log.info("Run %s of an earlier try ended %s: starting a new one", run.id, run.status)
             return None
         log.info(
@@ -104,6 +108,11 @@ class RunMemory:
         """
         self._note(workflow_id, triggered.run_id, triggered.job_id, at or _now())
 
+    def note_delivered(self) -> None:
+        """Note that the task succeeds with its run: whoever clears it from now on asks for another."""
+        if self._store is not None and (noted := self._store.get(KEY)):
+            self._store.set(KEY, {**noted, "delivered": True})
+
     def forget(self) -> None:
         """Take the intent back: it is certain that no run was started."""
         if self._store is not None:
@@ -112,11 +121,11 @@ class RunMemory:
     def _note(self, workflow_id: str, run_id: str | None, job_id: str | None, at: str) -> None:
         if self._store is not None:
             noted = {"workflow_id": workflow_id, "run_id": run_id, "job_id": job_id, "at": at}
-            self._store.set(KEY, {**noted, "max_tries": self._max_tries})
+            self._store.set(KEY, {**noted, "max_tries": self._max_tries, "delivered": False})
 
 
-def _goes_on(run: Run, *, cleared: bool) -> bool:
-    return not run.is_terminal or (run.status == RunStatus.COMPLETED and not cleared)
+def _goes_on(run: Run, *, again: bool) -> bool:
+    return not run.is_terminal or (run.status == RunStatus.COMPLETED and not again)
 
 
 def _doubt(noted: dict[str, Any], *, retrigger: bool) -> None:

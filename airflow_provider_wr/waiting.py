@@ -45,6 +45,9 @@ NOT_YET_VISIBLE = 30.0
 #: Seconds that a pause grows to.
 MAX_PAUSE = 60.0
 
+#: Seconds for which a key that was read again counts as the newest there is.
+KEY_IS_FRESH = 60.0
+
 #: Stages that a progress line names.
 STAGES_SHOWN = 5
 
@@ -169,7 +172,7 @@ def wait(
                 continue
         except WRAuthError:
             # A key that was just read again and is refused is no key that has been rotated.
-            if clock() - key_read_at < MAX_PAUSE:
+            if clock() - key_read_at < KEY_IS_FRESH:
                 raise
             key_read_at = clock()
             yield Reconnect(left())

@@ -103,9 +103,9 @@ class LocalAirflow(AirflowApi):
         self.close()
         self._processes.__exit__(kind, error, traceback)
 
-    def start(self, component: str, name: str | None = None) -> None:
+    def start(self, component: str, name: str | None = None, *options: str) -> None:
         """Start a component, under another ``name`` if there is more than one of it."""
-        command = airflow(component, *OPTIONS.get(component, ()))
+        command = airflow(component, *OPTIONS.get(component, ()), *options)
         self._processes.start(name or component, command, self.env)
 
     def kill(self, name: str, sig: signal.Signals = signal.SIGKILL) -> None:

@@ -73,11 +73,13 @@ def find(
     return memory(store, max_tries=max_tries, durable=durable).find(hook, workflow_id, retrigger=retrigger)
 
 
-def noted_run() -> Store:
+def noted_run(*, delivered: bool = False) -> Store:
     store = Store()
     earlier = memory(store)
     earlier.note_intent(WORKFLOW)
     earlier.note_run(WORKFLOW, TRIGGERED)
+    if delivered:
+        earlier.note_delivered()
     return store
 
 
@@ -92,26 +94,29 @@ CLEARED = pytest.param(AFTER_A_CLEAR, id="cleared")
 
 
 @pytest.mark.parametrize(
-    ("status", "max_tries", "goes_on"),
+    ("status", "max_tries", "delivered", "goes_on"),
     [
-        pytest.param("CREATED", MAX_TRIES, True, id="created, retry"),
-        pytest.param("CREATED", AFTER_A_CLEAR, True, id="created, cleared"),
-        pytest.param("EXECUTING", MAX_TRIES, True, id="active, retry"),
-        pytest.param("EXECUTING", AFTER_A_CLEAR, True, id="active, cleared"),
-        pytest.param("PAUSED", MAX_TRIES, True, id="unknown status, retry"),
-        pytest.param("PAUSED", AFTER_A_CLEAR, True, id="unknown status, cleared"),
-        pytest.param("COMPLETED", MAX_TRIES, True, id="completed, retry"),
-        pytest.param("COMPLETED", AFTER_A_CLEAR, False, id="completed, cleared"),
-        pytest.param("FAILED", MAX_TRIES, False, id="failed, retry"),
-        pytest.param("FAILED", AFTER_A_CLEAR, False, id="failed, cleared"),
-        pytest.param("CANCELED", MAX_TRIES, False, id="canceled, retry"),
-        pytest.param("CANCELED", AFTER_A_CLEAR, False, id="canceled, cleared"),
+        pytest.param("CREATED", MAX_TRIES, False, True, id="created, retry"),
+        pytest.param("CREATED", AFTER_A_CLEAR, False, True, id="created, cleared"),
+        pytest.param("EXECUTING", MAX_TRIES, False, True, id="active, retry"),
+        pytest.param("EXECUTING", AFTER_A_CLEAR, False, True, id="active, cleared"),
+        pytest.param("PAUSED", MAX_TRIES, False, True, id="unknown status, retry"),
+        pytest.param("PAUSED", AFTER_A_CLEAR, False, True, id="unknown status, cleared"),
+        pytest.param("COMPLETED", MAX_TRIES, False, True, id="completed, retry"),
+        pytest.param("COMPLETED", MAX_TRIES, True, True, id="completed and delivered, retry"),
+        pytest.param("COMPLETED", AFTER_A_CLEAR, True, False, id="completed and delivered, cleared"),
+        # The user has not seen its result: the task was cleared while it waited, or after its time ran out.
+        pytest.param("COMPLETED", AFTER_A_CLEAR, False, True, id="completed, cleared"),
+        pytest.param("FAILED", MAX_TRIES, False, False, id="failed, retry"),
+        pytest.param("FAILED", AFTER_A_CLEAR, False, False, id="failed, cleared"),
+        pytest.param("CANCELED", MAX_TRIES, False, False, id="canceled, retry"),
+        pytest.param("CANCELED", AFTER_A_CLEAR, False, False, id="canceled, cleared"),
     ],
 )
 @pytest.mark.parametrize("retrigger", [False, True])
-def test_a_run_was_noted(status: str, max_tries: int, goes_on: bool, retrigger: bool) -> None:
+def test_a_run_was_noted(status: str, max_tries: int, delivered: bool, goes_on: bool, retrigger: bool) -> None:
     api = Api(status)
-    found = find(noted_run(), api, max_tries=max_tries, retrigger=retrigger)
+    found = find(noted_run(delivered=delivered), api, max_tries=max_tries, retrigger=retrigger)
     assert found == (Found(TRIGGERED, a_run(status)) if goes_on else None)
     assert api.asked == [RUN]
 
@@ -207,11 +212,12 @@ def test_going_on_keeps_when_the_run_was_started() -> None:
 
 
 def test_a_second_clear_of_a_completed_task_starts_a_new_run_again() -> None:
-    store = noted_run()
+    store = noted_run(delivered=True)
     assert find(store, Api("COMPLETED"), max_tries=AFTER_A_CLEAR) is None
     cleared = memory(store, max_tries=AFTER_A_CLEAR)
     cleared.note_intent(WORKFLOW)
     cleared.note_run(WORKFLOW, TRIGGERED)
+    cleared.note_delivered()
     assert find(store, Api("COMPLETED"), max_tries=AFTER_A_CLEAR) is not None
     assert find(store, Api("COMPLETED"), max_tries=AFTER_A_CLEAR + 2) is None
 

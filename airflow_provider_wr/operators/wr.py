@@ -153,6 +153,7 @@ class WRTriggerRunOperator(BaseOperator):
             triggered = found.triggered if found else self._start(hook, workflow_id, updates, memory)
             self._announce(context, hook, triggered, workflow_id)
             if not self.wait_for_completion:
+                memory.note_delivered()
                 return triggered.run_id
             if found and found.run.is_terminal:
                 return self._finish(context, found.run)
@@ -251,6 +252,7 @@ class WRTriggerRunOperator(BaseOperator):
             return None
 
     def _finish(self, context: Context, run: Run) -> str:
+        from airflow_provider_wr.durable import RunMemory
         from airflow_provider_wr.exceptions import run_ended_error
         from airflow_provider_wr.models import RunStatus
 
@@ -258,6 +260,7 @@ class WRTriggerRunOperator(BaseOperator):
         context["ti"].xcom_push(key="run", value=run.as_xcom(stage_outputs=self.stage_outputs))
         if run.status != RunStatus.COMPLETED:
             raise run_ended_error(run, final=False)
+        RunMemory(context, durable=self.durable).note_delivered()
         log.info("%s", run.ending)
         return run.id
 

@@ -49,8 +49,8 @@ class WRRunSensor(BaseSensorOperator):
         the run is read every ``poke_interval`` seconds. Default: Airflow's ``[operators] default_deferrable``.
     :param start_from_trigger: start in the triggerer, without a worker (Airflow 3.3 and later). Where that
         cannot work, a warning says why, and the sensor starts in a worker and defers.
-    :param end_from_trigger: end in the triggerer too when the run ended as allowed; the trigger's event then
-        holds the run, and Airflow logs and stores it. Where that cannot work, a warning says why.
+    :param end_from_trigger: end in the triggerer too when the run ended as allowed (Airflow 3.3 and later).
+        Where that cannot work, a warning says why.
     :param allowed_statuses: the endings that are a success.
     :param stage_outputs: False leaves the outputs of the stages out of the result.
     """

@@ -12,6 +12,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 
 from airflow_provider_wr import exceptions
 from airflow_provider_wr.links.wr import WRRunLink
@@ -41,8 +42,7 @@ class WRRunTrigger(BaseTrigger):
         since a triggerer that takes the wait over must not begin the time anew.
     :param grace: where Airflow starts the trigger itself and no deadline is known: the seconds by which the wait
         ends before the timeout that Airflow has set; None for no end.
-    :param end_from_trigger: end the task here when the run ended as allowed, with the run as its result. The
-        event then holds the run.
+    :param end_from_trigger: end the task here when the run ended as allowed, with the run as its result.
     :param allowed_statuses: the endings that end the task; any other is left to the worker.
     :param stage_outputs: False leaves the outputs of the stages out of the result.
     """
@@ -93,9 +93,24 @@ class WRRunTrigger(BaseTrigger):
             # Any other exception is a fault of ours: Airflow fails the task with its traceback.
             error = failure
         if self.end_from_trigger and error is None and run.status in self.allowed_statuses:
-            yield _success(run, link, stage_outputs=self.stage_outputs)
+            yield await self._success(run, link)
         else:
             yield TriggerEvent(WaitEnd(self.run_id, deadline, error).to_event())
+
+    async def _success(self, run: Run, link: str | None) -> TriggerEvent:
+        """Store the task's XComs, and return the event that ends it."""
+        from airflow.sdk.execution_time.xcom import XCom
+        from airflow.triggers.base import TaskSuccessEvent
+
+        # Not in the event: Airflow would log it whole, and encodes its XComs twice (seen on 3.3.2).
+        xcoms: dict[str, Any] = {"return_value": run.as_xcom(stage_outputs=self.stage_outputs)}
+        if link is not None:
+            xcoms[WRRunLink.xcom_key] = link
+        ti: Any = self.task_instance
+        place = {name: getattr(ti, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+        for key, value in xcoms.items():
+            await sync_to_async(XCom.set)(key, value, **place)
+        return TaskSuccessEvent()
 
     def _deadline(self) -> float | None:
         timeout_after: datetime | None = getattr(self, "timeout_after", None)
@@ -117,15 +132,6 @@ async def _hooks() -> Any:
 
 
 _loaded: Any = None
-
-
-def _success(run: Run, link: str | None, *, stage_outputs: bool) -> TriggerEvent:
-    from airflow.triggers.base import TaskSuccessEvent
-
-    xcoms: dict[str, Any] = {"return_value": run.as_xcom(stage_outputs=stage_outputs)}
-    if link is not None:
-        xcoms[WRRunLink.xcom_key] = link
-    return TaskSuccessEvent(xcoms=xcoms)
 
 
 def defer(task: BaseOperator, trigger: WRRunTrigger) -> NoReturn:

@@ -1,0 +1,110 @@
+"""One run of a DAG: what a test, a user or a disaster can do to it, and what became of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import requests
+
+from dev.airflow_api import AirflowApi, Json
+from dev.local_airflow import LocalAirflow
+
+PATIENCE = 240.0
+"""Seconds after which what a test waits for is taken to never come."""
+
+
+class SharedApi(AirflowApi):
+    """The REST API for many threads, one request at a time: dozens would starve Airflow on a small machine."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._turn = threading.Lock()
+
+    def _call(self, method: str, path: str, **request: Any) -> requests.Response:
+        with self._turn:
+            return super()._call(method, path, **request)
+
+
+@cache
+def shared_api(url: str) -> SharedApi:
+    """Return the one client of this Airflow."""
+    return SharedApi(url)
+
+
+class DagRun:
+    """A run of a DAG, started when this is made. It may live in a thread of its own."""
+
+    def __init__(self, airflow: LocalAirflow, dag_id: str, **params: object) -> None:
+        self.airflow = airflow
+        self.dag_id = dag_id
+        self._api = shared_api(airflow.url)
+        self.run_id = self._api.trigger(dag_id, params)
+
+    def wait_until(self, what: str, condition: Callable[[], bool], every: float = 0.2) -> None:
+        """Wait until the condition holds; ``what`` it is goes into the TimeoutError."""
+        self._api.wait_for(condition, PATIENCE, f"{self.dag_id} {self.run_id}: {what}", every)
+
+    def end(self) -> str:
+        """Wait for the end of the DAG run and return its state."""
+        self.wait_until("the end", lambda: self.state() in ("success", "failed"), every=1)
+        return self.state()
+
+    def state(self) -> str:
+        """Return the state of the DAG run."""
+        return str(self._api.dag_run(self.dag_id, self.run_id)["state"])
+
+    def tasks(self) -> list[Json]:
+        """Return all task instances."""
+        return self._api.task_instances(self.dag_id, self.run_id)
+
+    def wait_for_state(self, state: str, *, tries: int = 1, count: int = 1) -> None:
+        """Wait until ``count`` task instances are in this state in the try of this number."""
+
+        def reached() -> bool:
+            return [(task["state"], task["try_number"]) for task in self.tasks()].count((state, tries)) >= count
+
+        self.wait_until(f"{count} tasks {state} in try {tries}", reached, every=0.5)
+
+    def clear(self, task_id: str = "pay") -> None:
+        """Clear a task, as a user does."""
+        self._api.clear(self.dag_id, self.run_id, [task_id])
+
+    def kill_worker(self, map_index: int = -1, task_id: str = "pay") -> None:
+        """Kill the worker that runs this task, and the process of the task, before either can say a word."""
+        pid = self._api.task_instance(self.dag_id, self.run_id, task_id, map_index)["pid"]
+        (victim,) = (process for process in self.airflow.task_processes() if process.task == pid)
+        for process in (victim.worker, victim.task):
+            psutil.Process(process).kill()
+
+    def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
+        """Return an XCom; None when there is none."""
+        with suppress(requests.HTTPError):
+            return self._api.xcom(self.dag_id, self.run_id, task_id, key, map_index)
+
+    def log(self, task_id: str, tries: int, map_index: int = -1) -> str:
+        """Return what this try logged so far."""
+        with suppress(requests.HTTPError):
+            return self._api.log(self.dag_id, self.run_id, task_id, tries, map_index)
+        return ""
+
+    def links(self, task_id: str, map_index: int = -1) -> list[str | None]:
+        """Return the URLs of a task's extra links."""
+        return list(self._api.links(self.dag_id, self.run_id, task_id, map_index).values())
+
+    def workers(self, task_id: str) -> int:
+        """Return how many worker processes the last try of a task has used."""
+        folder = self.airflow.home / "logs" / f"dag_id={self.dag_id}" / f"run_id={self.run_id}"
+        logs = sorted((folder / f"task_id={task_id}").glob("attempt=?.log"))
+        return logs[-1].read_text().count('"event":"DAG bundles loaded') if logs else 0
+
+    def deferred_without_process(self) -> set[str]:
+        """Return the tasks that are deferred now, and whose worker is gone."""
+        pids = {process.task for process in self.airflow.task_processes()}
+        return {
+            task["task_id"] for task in self.tasks() if task["state"] == "deferred" and task["pid"] not in pids
+        }

@@ -1,0 +1,50 @@
+"""The payments of test_started_once.py: a DAG for each way to set the operator up."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, Param
+
+from airflow_provider_wr.operators.wr import WRTriggerRunOperator
+from airflow_provider_wr.sensors.wr import WRRunSensor
+
+# The component "Notify" of the sandbox's workflow.
+COMPONENT_ID = "c0ffee00-1111-4222-8333-94445555666a"
+WORKFLOW_ID = "7d0b6f1e-4a51-4c1e-9a57-0d5a2f6f0001"
+
+COMMON: dict[str, Any] = {
+    "task_id": "pay",
+    "wr_conn_id": "{{ params.conn_id }}",
+    "component_updates": [{"component_id": COMPONENT_ID, "config": {"to": "{{ run_id }}"}}],
+    "wait_for_completion": True,
+    "retries": 2,
+    "retry_delay": timedelta(seconds=1),
+}
+
+WAYS: dict[str, dict[str, Any]] = {
+    "in_worker": {},
+    "deferred": {"deferrable": True},
+    "retriggering": {"on_unknown_trigger": "retrigger"},
+    "not_durable": {"durable": False},
+    "without_retries": {"retries": 0},
+    "without_wait": {"wait_for_completion": False},
+}
+
+PARAMS = {"conn_id": Param("wr_default", type="string")}
+
+for way, options in WAYS.items():
+    with DAG(way, schedule=None, params=PARAMS):
+        WRTriggerRunOperator(**{**COMMON, **options})
+
+with DAG("mapped_in_worker", schedule=None, params=PARAMS):
+    WRTriggerRunOperator.partial(**COMMON).expand(workflow_id=[WORKFLOW_ID] * 3)
+
+with DAG("mapped_sensors", schedule=None, params=PARAMS, max_active_tasks=6):
+    fan_out = WRTriggerRunOperator.partial(**{**COMMON, "wait_for_completion": False}).expand(
+        workflow_id=[WORKFLOW_ID] * 20
+    )
+    WRRunSensor.partial(task_id="wait", wr_conn_id=COMMON["wr_conn_id"], start_from_trigger=True).expand(
+        run_id=fan_out.output
+    )

@@ -1,0 +1,60 @@
+"""Sandboxes, each with an Airflow connection of its own, so that each test can count its runs."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from airflow_provider_wr.hooks.wr import WRHook
+from airflow_provider_wr.sandbox.server import Sandbox
+
+COUNT = 40
+LITERAL, LITERAL_CONN = "WR_E2E_RUN_ID", "WR_E2E_CONN_ID"
+"""The environment variables that hold a run's id and its connection, for a DAG file to name."""
+
+API_KEY = f"ws_{secrets.token_hex(16)}"
+_private_key = Ed25519PrivateKey.generate()
+API_SECRET = base64.b64encode(
+    _private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+).decode()
+PUBLIC_KEY = base64.b64encode(
+    _private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+).decode()
+
+
+class Rabbit(Sandbox):
+    """A sandbox that wants every request signed."""
+
+    def __init__(self, conn_id: str) -> None:
+        super().__init__(api_key=API_KEY, public_key=PUBLIC_KEY)
+        self.conn_id = conn_id
+
+    @property
+    def connection(self) -> dict[str, Any]:
+        connection = super().connection
+        return {**connection, "extra": {**connection["extra"], "api_secret": API_SECRET}}
+
+    def configure(self, **config: object) -> None:
+        """Change how the first stage of each run that starts from now on behaves."""
+        with WRHook(self.conn_id) as hook:
+            hook.update_component(self.components["Quote"], config=config)
+
+    def start_run(self) -> str:
+        """Start a run that is not Airflow's, and return its id."""
+        with WRHook(self.conn_id) as hook:
+            return hook.trigger_run().run_id
+
+    def received(self, endpoint: str) -> int:
+        """Return how many requests of this kind were answered."""
+        return sum(request["endpoint"] == endpoint for request in self.control.requests())
+
+
+def rabbits() -> Iterator[Rabbit]:
+    """Yield new sandboxes; each must be closed."""
+    for number in range(COUNT):
+        yield Rabbit(f"wr_{number}")

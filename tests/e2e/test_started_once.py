@@ -1,0 +1,240 @@
+"""A run is started once, whatever dies, is cleared or is left unanswered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import pytest
+
+from airflow_provider_wr.sandbox.faults import Fault
+from dev.local_airflow import LocalAirflow
+
+from .conftest import PrintTable
+from .dagrun import DagRun
+from .rabbit import Rabbit
+
+HELD_BACK = 25.0
+"""Seconds that an answer is held back, for a disaster to come first."""
+
+
+class Payment(DagRun):
+    """A DAG run that starts runs in a sandbox of its own."""
+
+    def __init__(self, airflow: LocalAirflow, dag_id: str, rabbit: Rabbit) -> None:
+        super().__init__(airflow, dag_id, conn_id=rabbit.conn_id)
+        self.rabbit = rabbit
+        self.sandbox = rabbit.control
+
+
+# --- what happens to a payment ----------------------------------------------------------------------------
+
+
+def nothing(payment: Payment) -> None:
+    """Let it be."""
+
+
+def kill_before(payment: Payment) -> None:
+    payment.wait_until("the update is sent, and held back", lambda: not payment.sandbox.faults())
+    payment.kill_worker()
+
+
+def kill_during(payment: Payment) -> None:
+    payment.wait_until("the trigger is obeyed, and its answer held back", lambda: bool(payment.sandbox.runs()))
+    payment.kill_worker()
+
+
+def kill_after(payment: Payment) -> None:
+    payment.wait_until("the wait begins", lambda: payment.rabbit.received("stream") > 0)
+    payment.kill_worker()
+
+
+def kill_one_of_three(payment: Payment) -> None:
+    payment.wait_until("all three wait", lambda: payment.rabbit.received("stream") >= 3)
+    payment.kill_worker(map_index=1)
+
+
+def kill_triggerer(payment: Payment) -> None:
+    payment.wait_for_state("deferred", count=20)
+    payment.airflow.kill("triggerer")
+    payment.airflow.start("triggerer")
+
+
+def clear_at_the_end(payment: Payment) -> None:
+    payment.end()
+    payment.rabbit.configure(failWith=None)
+    payment.clear()
+
+
+def clear_while_deferred(payment: Payment) -> None:
+    payment.wait_for_state("deferred")
+    payment.clear()
+
+
+def clear_while_waiting(payment: Payment) -> None:
+    payment.wait_until("the wait begins", lambda: payment.rabbit.received("stream") > 0)
+    payment.clear()
+
+
+def clear_kill_late(payment: Payment) -> None:
+    clear_while_deferred(payment)
+    wait_for_trigger(payment, tries=2)
+    # The trigger meets the first of them when the run has ended, and the worker the second.
+    payment.sandbox.fault("get_run", delay=3)
+    payment.sandbox.fault("get_run", delay=HELD_BACK)
+    payment.wait_until("the worker has asked for the run", lambda: not payment.sandbox.faults())
+    payment.kill_worker()
+
+
+def clear_kill_soon(payment: Payment) -> None:
+    wait_for_trigger(payment, tries=1)
+    payment.sandbox.fault("get_run", delay=HELD_BACK)
+    payment.clear()
+    payment.wait_until("the worker has asked for the run", lambda: not payment.sandbox.faults())
+    payment.kill_worker()
+
+
+def wait_for_trigger(payment: Payment, *, tries: int) -> None:
+    """Wait until the trigger follows the run's stream and has read the run, as the worker did in later tries."""
+    payment.wait_until(
+        f"the trigger of try {tries} waits",
+        lambda: (payment.rabbit.received("stream"), payment.rabbit.received("get_run")) == (tries, 2 * tries - 1),
+    )
+
+
+def mend_after_failure(payment: Payment) -> None:
+    payment.wait_until("the run fails", lambda: [run["status"] for run in payment.sandbox.runs()] == ["FAILED"])
+    payment.rabbit.configure(failWith=None)
+
+
+# --- and what is expected of it ---------------------------------------------------------------------------
+
+
+class End(NamedTuple):
+    """What became of a payment."""
+
+    runs: int
+    state: str
+    tries: int
+
+
+class Case(NamedTuple):
+    what: str
+    way: str
+    """The DAG of ``dags/started_once.py``."""
+    happens: Callable[[Payment], None]
+    runs: int
+    state: str
+    tries: int
+    says: str = ""
+    """What the log of the last try must say."""
+    given: Fault | Mapping[str, Any] | None = None
+    """A fault of the sandbox, or the config of the first stage of its runs."""
+
+
+SHORT = {"seconds": 5}
+LONG = {"seconds": 40}
+LATE = {"seconds": 12}
+LONGER = {"seconds": 75}
+FAILING = {"failWith": "out of gas"}
+UPDATE_HELD = Fault("update", delay=HELD_BACK, reset=True)
+ANSWER_HELD = Fault("trigger", delay=HELD_BACK, obey=True)
+ANSWER_503 = Fault("trigger", status=503, obey=True)
+ANSWER_LOST = Fault("trigger", reset=True, obey=True)
+REFUSED = Fault("trigger", status=429, times=2)
+
+GOES_ON = "going on with it, no new run is started"
+UNKNOWN = "WRTriggerUnknownError: "
+SECOND = "Starting a run which may be the second"
+
+# fmt: off
+CASES = [
+    Case("triggerer killed while 20 wait", "mapped_sensors", kill_triggerer, 20, "success", 1, "", LONGER),
+    Case("worker killed before the trigger", "in_worker", kill_before, 1, "success", 2, "", UPDATE_HELD),
+    Case("worker killed during the trigger", "in_worker", kill_during, 1, "failed", 2, UNKNOWN, ANSWER_HELD),
+    Case("the same, with 'retrigger'", "retriggering", kill_during, 2, "success", 2, SECOND, ANSWER_HELD),
+    Case("worker killed after it, the run goes on", "in_worker", kill_after, 1, "success", 2, GOES_ON, LONG),
+    Case("worker killed after it, the run ends", "in_worker", kill_after, 1, "success", 2, GOES_ON, SHORT),
+    Case("the same, with durable=False", "not_durable", kill_after, 2, "success", 2, "", SHORT),
+    Case("one of 3 mapped workers killed", "mapped_in_worker", kill_one_of_three, 3, "success", 2, "", LONG),
+    Case("cleared after success", "in_worker", clear_at_the_end, 2, "success", 2),
+    Case("cleared after success, deferred", "deferred", clear_at_the_end, 2, "success", 2, "", SHORT),
+    Case("cleared after success, run goes on", "without_wait", clear_at_the_end, 1, "success", 2, GOES_ON, LONG),
+    Case("cleared while deferred", "deferred", clear_while_deferred, 1, "success", 2, GOES_ON, LONG),
+    Case("cleared while a worker waits", "in_worker", clear_while_waiting, 1, "success", 2, GOES_ON, LONG),
+    Case("cleared while deferred, killed at its end", "deferred", clear_kill_late, 1, "success", 3, GOES_ON, LONG),
+    Case("cleared while deferred, killed at once", "deferred", clear_kill_soon, 1, "success", 3, GOES_ON, LONGER),
+    Case("the same, and the run ends meanwhile", "deferred", clear_kill_soon, 1, "success", 3, GOES_ON, LATE),
+    Case("cleared after the run failed", "without_retries", clear_at_the_end, 2, "success", 2, "", FAILING),
+    Case("retried after the run failed", "in_worker", mend_after_failure, 2, "success", 2, "", FAILING),
+    Case("obeyed, but answered with 503", "in_worker", nothing, 1, "failed", 1, UNKNOWN, ANSWER_503),
+    Case("503, with 'retrigger'", "retriggering", nothing, 2, "success", 2, SECOND, ANSWER_503),
+    Case("obeyed, but the connection is reset", "deferred", nothing, 1, "failed", 1, UNKNOWN, ANSWER_LOST),
+    Case("refused twice with 429", "in_worker", nothing, 1, "success", 1, "", REFUSED),
+]
+# fmt: on
+
+
+def play(case: Case, airflow: LocalAirflow, rabbit: Rabbit) -> tuple[Payment, End]:
+    """Let the case happen, and return how it ended."""
+    if isinstance(case.given, Fault):
+        rabbit.control.fault(**vars(case.given))
+    else:
+        rabbit.configure(**(case.given or {}))
+    payment = Payment(airflow, case.way, rabbit)
+    case.happens(payment)
+    state = payment.end()
+    tries = max(task["try_number"] for task in payment.tasks())
+    return payment, End(len(rabbit.control.runs()), state, tries)
+
+
+Played = dict[str, Future[tuple[Payment, End]]]
+
+
+@pytest.fixture(scope="module")
+def played(airflow: LocalAirflow, take_rabbit: Callable[[], Rabbit], print_table: PrintTable) -> Iterator[Played]:
+    """All cases, some of which happen at the same time: as many as a small machine can bear."""
+    with ThreadPoolExecutor(8) as pool:
+        played = {case.what: pool.submit(play, case, airflow, take_rabbit()) for case in CASES}
+        yield played
+    print_table(
+        "How many runs were started",
+        ("case", "runs expected", "seen", "end expected", "seen", "tries"),
+        [_row(case, played[case.what]) for case in CASES],
+    )
+
+
+def _row(case: Case, played: Future[tuple[Payment, End]]) -> tuple[object, ...]:
+    runs, state, tries = ("?", "?", "?") if played.exception() else played.result()[1]
+    return case.what, case.runs, runs, case.state, state, tries
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
+def test_a_run_is_started_once(case: Case, played: Played) -> None:
+    payment, end = played[case.what].result()
+
+    assert end == End(case.runs, case.state, case.tries)
+    if case.says:
+        assert case.says in payment.log("pay", end.tries)
+
+
+def test_each_mapped_task_has_its_own_run_and_link(played: Played) -> None:
+    payment, _ = played["triggerer killed while 20 wait"].result()
+    runs = {run["id"] for run in payment.sandbox.runs()}
+    triggered = [payment.xcom("pay", map_index=index) for index in range(20)]
+    waited_for = [payment.xcom("wait", map_index=index)["id"] for index in range(20)]
+    links = [payment.links(task, index) for task in ("pay", "wait") for index in range(20)]
+
+    assert set(triggered) == runs
+    assert waited_for == triggered
+    assert links == [[f"{payment.rabbit.url}/runs/{run_id}"] for run_id in triggered * 2]
+
+
+def test_each_mapped_task_remembers_its_own_run(played: Played) -> None:
+    payment, _ = played["one of 3 mapped workers killed"].result()
+
+    assert {payment.xcom("pay", map_index=index) for index in range(3)} == {
+        run["id"] for run in payment.sandbox.runs()
+    }
+    assert GOES_ON in payment.log("pay", tries=2, map_index=1)
