@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv --system-certs
 READY := .venv/.ready
 
-.PHONY: help demo test test-e2e test-ui lint format constraints clean
+.PHONY: help demo test test-e2e test-ui lint format docs bench build fuzz constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' Makefile
@@ -35,12 +35,31 @@ format: $(READY)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(READY)  ## build the pages into site/, and fail on a bad link
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+bench: $(READY)  ## run the benchmarks, and put their results into docs/performance.md
+	$(UV) pip install --quiet --python $(BIN)/python --constraint dev/constraints.txt --editable '.[bench]'
+	ulimit -n 20000 && $(BIN)/python -m benchmarks
+
+build: $(READY)  ## build the wheel and the sdist into dist/, and check them
+	$(UV) build --quiet --out-dir dist
+	$(UV) tool run --quiet twine check --strict dist/*
+
+fuzz: $(READY)  ## feed the parsers whatever a fuzzer thinks of, for a minute
+	$(UV) pip install --quiet --python $(BIN)/python atheris
+	for target in sse models; do \
+		corpus=$$(mktemp -d) && cp tests/fuzz/corpus_$$target/* "$$corpus" && \
+		$(BIN)/python tests/fuzz/fuzz_$$target.py -max_total_time=30 "$$corpus" || exit 1; \
+		rm -r "$$corpus"; \
+	done
+
 constraints: $(READY)  ## choose the versions in dev/constraints.txt anew
 	printf '%s\n' '$(AIRFLOW)' uv | $(UV) pip compile --quiet --universal --python-version 3.10 \
-		--no-header --no-annotate --upgrade --extra dev -o dev/constraints.txt pyproject.toml -
+		--no-header --no-annotate --upgrade --extra bench -o dev/constraints.txt pyproject.toml -
 
 clean:  ## remove everything that make made
-	rm -rf .venv .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml dev/constraints.txt

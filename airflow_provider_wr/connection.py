@@ -116,7 +116,8 @@ def _extra(conn: Connection) -> dict[str, Any]:
         raise WRValidationError("the extra is not JSON") from None
     if not isinstance(extra, dict):
         raise WRValidationError("the extra is not a JSON object")
-    return extra
+    # The form of Airflow 2.11 has each field twice when it tests a connection.
+    return {name: value for name, value in extra.items() if not name.startswith("extra__wr__")}
 
 
 def _text(extra: dict[str, Any], name: str) -> str | None:

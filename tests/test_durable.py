@@ -217,8 +217,8 @@ def test_a_second_clear_of_a_completed_task_starts_a_new_run_again() -> None:
     cleared = memory(store, max_tries=AFTER_A_CLEAR)
     cleared.note_intent(WORKFLOW)
     cleared.note_run(WORKFLOW, TRIGGERED)
-    cleared.note_delivered()
     assert find(store, Api("COMPLETED"), max_tries=AFTER_A_CLEAR) is not None
+    cleared.note_delivered()
     assert find(store, Api("COMPLETED"), max_tries=AFTER_A_CLEAR + 2) is None
 
 

@@ -20,11 +20,6 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_wr.links.wr import WRRunLink
 
-try:
-    from airflow.sdk.exceptions import TaskDeferralTimeout
-except ImportError:  # Airflow 2.11 and 3.0
-    from airflow.exceptions import TaskDeferralTimeout  # type: ignore[no-redef]
-
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
@@ -32,6 +27,9 @@ if TYPE_CHECKING:
     from airflow_provider_wr.models import Run
 
 log = logging.getLogger(__name__)
+
+#: What Airflow 3 and 2.11 say when their own timeout of a trigger has passed.
+_TRIGGER_TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
 
 
 class WRRunSensor(BaseSensorOperator):
@@ -121,11 +119,10 @@ class WRRunSensor(BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume as a poked sensor would go on: only what skips there skips here."""
-        try:
-            # A sensor's own way turns every error into a skip under soft_fail, "could not ask" included.
-            return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralTimeout as error:
-            raise self._timed_out() from error
+        if next_method == "__fail__" and (next_kwargs or {}).get("error") in _TRIGGER_TIMEOUTS:
+            raise self._timed_out()
+        # A sensor's own way turns every error into a skip under soft_fail, "could not ask" included.
+        return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look whether the run has ended; if not, and if deferrable, hand the wait over to the triggerer."""

@@ -71,7 +71,10 @@ def run_tasks(
 
 def run_file(path: Path, *, conf: dict[str, Any] | None = None) -> DagRun:
     """Run the DAG of a file in the DAGs folder; the file must not stay there, or every later run parses it."""
-    from airflow.dag_processing.dagbag import DagBag
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # below Airflow 3.2
+        from airflow.models import DagBag
 
     ended_in.clear()
     try:

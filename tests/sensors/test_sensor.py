@@ -110,7 +110,7 @@ def test_a_failed_run_skips_the_task_where_that_is_asked_for(
 
 
 def test_time_runs_out_as_it_does_for_every_sensor(start: Start, mode: str) -> None:
-    run_id = start(seconds=60)
+    run_id = start(seconds=600)
     started = time.monotonic()
     done = wait(run_id, mode, "timeout=0.4, retries=2")
     took = time.monotonic() - started
@@ -124,7 +124,7 @@ def test_time_runs_out_as_it_does_for_every_sensor(start: Start, mode: str) -> N
 
 @pytest.mark.parametrize("option", ["soft_fail=True", "never_fail=True"])
 def test_a_timeout_skips_the_task_where_that_is_asked_for(start: Start, mode: str, option: str) -> None:
-    states = wait(start(seconds=60), mode, f"timeout=0.4, {option}").states
+    states = wait(start(seconds=600), mode, f"timeout=0.4, {option}").states
     # Airflow's own sensor does not cover its timeout by never_fail, so neither does ours in any mode.
     assert states == {"wait": "skipped" if option == "soft_fail=True" else "failed"}
 
@@ -157,7 +157,7 @@ def test_a_refused_key_is_no_failed_run(serve: Serve, mode: str, option: str) ->
 
 
 def test_a_key_that_is_refused_during_a_deferral_is_no_failed_run(sandbox: Sandbox, start: Start) -> None:
-    run_id = start(seconds=60)
+    run_id = start(seconds=600)
     sandbox.control.fault("stream", status=401, times=None)
     done = wait(run_id, "deferred", "soft_fail=True, timeout=20")
     assert done.states == {"wait": "failed"}
