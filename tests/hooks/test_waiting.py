@@ -418,8 +418,11 @@ def test_a_key_that_stays_refused_ends_the_wait_after_one_more_look(
     assert server.count() == 2
 
 
-def test_a_key_that_is_refused_later_is_given_another_look(serve: Serve, hook: AnyHook) -> None:
-    """Each refusal in a row may be the first of a new rotation, as long as events came between them."""
+def test_a_key_that_is_refused_later_is_given_another_look(
+    serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each refusal may be the first of a new rotation, once what was read before is not fresh any more."""
+    monkeypatch.setattr(waiting, "KEY_IS_FRESH", 0.0)
     refused = answering(401, {"message": "no"})
     api = Api(
         reads=[reading()], streams=[refused, streaming(event()), refused, streaming(event()), refused, GOOD_STREAM]

@@ -6,9 +6,11 @@ import asyncio
 import json
 import time
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from hooks.conftest import Connect, Serve
 from hooks.test_session import shared
@@ -185,18 +187,24 @@ async def test_the_key_is_not_in_the_event_of_an_error(serve: Serve) -> None:
 
 @pytest.mark.parametrize("stage_outputs", [True, False])
 async def test_the_trigger_ends_the_task_itself_where_it_is_told_to(
-    serve: Serve, connect: Connect, stage_outputs: bool
+    serve: Serve, connect: Connect, stage_outputs: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Only a triggerer can store XComs, which tests/e2e has; here, what it would store.
+    stored: dict[str, Any] = {}
+    monkeypatch.setattr(XCom, "set", lambda key, value, **place: stored.update({key: (value, place)}))
+    place = {"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": 3}
     stage = {"id": "1", "module": "M", "status": "COMPLETED", "output": {"a": 1}}
     server = serve(lambda request, peer: _completed(request, peer, stage))
     connect(server.url, run_url="https://dashboard.example/{run_id}")
     trigger = WRRunTrigger(run_id=RUN_ID, end_from_trigger=True, stage_outputs=stage_outputs)
+    trigger._task_instance = SimpleNamespace(**place)  # type: ignore[assignment]
     events = [event async for event in trigger.run()]
     expected = stage if stage_outputs else {key: value for key, value in stage.items() if key != "output"}
     assert [type(event) for event in events] == [TaskSuccessEvent]
-    assert events[0].xcoms == {
-        "return_value": run("COMPLETED", runStages=[expected]),
-        "wr_run_url": f"https://dashboard.example/{RUN_ID}",
+    assert events[0].xcoms is None
+    assert stored == {
+        "return_value": (run("COMPLETED", runStages=[expected]), place),
+        "wr_run_url": (f"https://dashboard.example/{RUN_ID}", place),
     }
 
 
