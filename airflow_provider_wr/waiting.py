@@ -107,6 +107,7 @@ def wait(
     run_id: str,
     *,
     timeout: float | None,
+    link: str | None = None,
     clock: Callable[[], float] = time.monotonic,
     jitter: Callable[[], float] = random.random,
 ) -> Generator[Step, Any, Run]:
@@ -116,6 +117,7 @@ def wait(
     A step that fails is answered by throwing its :class:`WRError` in.
 
     :param timeout: seconds; None waits for as long as it takes.
+    :param link: URL of the run's page; None where there is none.
     :param clock: seconds, monotonic.
     :param jitter: a number from 0 to 1 on each call.
 
@@ -136,7 +138,7 @@ def wait(
         if seconds <= 0:
             raise WRTimeoutError(
                 f"the wait for run {run_id} timed out after {round(timeout, 1):.12g} s; "
-                f"the run, last seen {status}, goes on: White Rabbit has no call to cancel it"
+                f"the run, last seen {status}, {goes_on(link)}"
             )
         return seconds
 
@@ -188,6 +190,11 @@ def wait(
         level = logging.WARNING if isinstance(because, WRError) else logging.INFO
         log.log(level, "Run %s: %s; looking again in %.1f s", run_id, because, seconds)
         yield Pause(seconds if remaining is None else min(seconds, remaining))
+
+
+def goes_on(link: str | None) -> str:
+    """Return the end of a sentence about a run that is not waited for any more."""
+    return "goes on: White Rabbit has no call to cancel it" + (f"; see {link}" if link else "")
 
 
 def time_may_mend(error: WRError, *, waited: float) -> bool:

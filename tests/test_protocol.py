@@ -305,6 +305,7 @@ def test_a_good_answer(call: Call[Any], given: Answer, result: object) -> None:
         ),
         pytest.param(b'["\xed\xa0\x80"]', 'the answer is not JSON: ["\ufffd\ufffd\ufffd"]', id="half a character"),
         pytest.param(b'{"id": ', 'the answer is not JSON: {"id":', id="cut off"),
+        pytest.param(b'{"id": "a", "id": "b"}', "the answer's JSON has a key twice: id", id="key twice"),
         pytest.param(b'{"totalUsage": NaN}', 'the answer is not JSON: {"totalUsage": NaN}', id="NaN"),
         pytest.param(b"[-Infinity]", "the answer is not JSON: [-Infinity]", id="Infinity"),
         pytest.param(b"9" * 5000, f"the answer is not JSON: {'9' * 500}…", id="number of 5000 digits"),

@@ -199,7 +199,8 @@ class WRHook(BaseHook):
             return None
 
         try:
-            return waiting.drive(waiting.wait(run_id, timeout=timeout), do)
+            link = self.settings.run_link(run_id, self.workflow_id)
+            return waiting.drive(waiting.wait(run_id, timeout=timeout, link=link), do)
         finally:
             if stream is not None:
                 stream.close()
@@ -400,7 +401,8 @@ class WRAsyncHook:
             return None
 
         try:
-            return await waiting.adrive(waiting.wait(run_id, timeout=timeout), do)
+            link = self.run_link(run_id)
+            return await waiting.adrive(waiting.wait(run_id, timeout=timeout, link=link), do)
         finally:
             if stream is not None:
                 stream.close()
@@ -409,9 +411,9 @@ class WRAsyncHook:
         """Return the workflow that a call is for; see :meth:`WRHook.choose_workflow`."""
         return protocol.choose_workflow(workflow_id, self.workflow_id, self._shared.endpoint.settings.workflow_id)
 
-    def run_link(self, run_id: str, workflow_id: str | None = None) -> str | None:
+    def run_link(self, run_id: str) -> str | None:
         """Return the URL of a run's page; None when the connection has no ``run_url``."""
-        return self._shared.endpoint.settings.run_link(run_id, workflow_id)
+        return self._shared.endpoint.settings.run_link(run_id, self.workflow_id)
 
     async def send(self, call: Call[T]) -> T:
         """Make a call, and again where that can do no harm; see :meth:`WRHook.send`."""

@@ -28,8 +28,9 @@ class WRRunLink(BaseOperatorLink):
         return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
 
     @classmethod
-    def push(cls, context: Context, settings: WRSettings, run_id: str, workflow_id: str | None) -> None:
-        """Keep the URL of a task's run, for the button."""
+    def push(cls, context: Context, settings: WRSettings, run_id: str, workflow_id: str | None) -> str | None:
+        """Keep the URL of a task's run for the button, and return it; None when there is no ``run_url``."""
         url = settings.run_link(run_id, workflow_id)
         if url is not None:
             context["ti"].xcom_push(key=cls.xcom_key, value=url)
+        return url

@@ -137,12 +137,13 @@ class WRTriggerRunOperator(BaseOperator):
         self.durable = durable
         self.on_unknown_trigger = on_unknown_trigger
         self.stage_outputs = stage_outputs
-        self._waiting_for: str | None = None
+        self._goes_on: str | None = None
 
     def execute(self, context: Context) -> str:
         """Start a run, or go on with the one that an earlier try started."""
         from airflow_provider_wr.durable import RunMemory
         from airflow_provider_wr.hooks.wr import WRHook
+        from airflow_provider_wr.waiting import goes_on
 
         started = time.time()
         memory = RunMemory(context, durable=self.durable)
@@ -151,7 +152,7 @@ class WRTriggerRunOperator(BaseOperator):
             updates = self._updates(context, workflow_id)
             found = memory.find(hook, workflow_id, retrigger=self._retrigger)
             triggered = found.triggered if found else self._start(hook, workflow_id, updates, memory)
-            self._announce(context, hook, triggered, workflow_id)
+            link = self._announce(context, hook, triggered, workflow_id)
             if not self.wait_for_completion:
                 memory.note_delivered()
                 return triggered.run_id
@@ -159,7 +160,7 @@ class WRTriggerRunOperator(BaseOperator):
                 return self._finish(context, found.run)
             if self.deferrable:
                 self._defer(triggered.run_id, started + self._limit)
-            self._waiting_for = triggered.run_id
+            self._goes_on = f"Run {triggered.run_id} {goes_on(link)}"
             run = hook.wait_for_run(triggered.run_id, timeout=started + self.timeout - time.time())
         return self._finish(context, run)
 
@@ -182,8 +183,8 @@ class WRTriggerRunOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Say that the run goes on: White Rabbit has no call to cancel it."""
-        if self._waiting_for is not None:
-            log.warning("Run %s goes on: White Rabbit has no call to cancel it", self._waiting_for)
+        if self._goes_on is not None:
+            log.warning("%s", self._goes_on)
 
     @property
     def _limit(self) -> float:
@@ -226,11 +227,11 @@ class WRTriggerRunOperator(BaseOperator):
         log.info("Run %s of workflow %s is started", triggered.run_id, workflow_id)
         return triggered
 
-    def _announce(self, context: Context, hook: WRHook, triggered: TriggeredRun, workflow_id: str) -> None:
+    def _announce(self, context: Context, hook: WRHook, triggered: TriggeredRun, workflow_id: str) -> str | None:
         xcoms = {"run_id": triggered.run_id, "job_id": triggered.job_id, "workflow_id": workflow_id}
         for key, value in xcoms.items():
             context["ti"].xcom_push(key=key, value=value)
-        WRRunLink.push(context, hook.settings, triggered.run_id, workflow_id)
+        return WRRunLink.push(context, hook.settings, triggered.run_id, workflow_id)
 
     def _defer(self, run_id: str, deadline: float | None) -> NoReturn:
         from airflow_provider_wr.triggers.wr import WRRunTrigger, defer
@@ -256,7 +257,7 @@ class WRTriggerRunOperator(BaseOperator):
         from airflow_provider_wr.exceptions import run_ended_error
         from airflow_provider_wr.models import RunStatus
 
-        self._waiting_for = None
+        self._goes_on = None
         context["ti"].xcom_push(key="run", value=run.as_xcom(stage_outputs=self.stage_outputs))
         if run.status != RunStatus.COMPLETED:
             raise run_ended_error(run, final=False)

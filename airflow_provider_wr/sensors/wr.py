@@ -82,6 +82,7 @@ class WRRunSensor(BaseSensorOperator):
         self.end_from_trigger = end_from_trigger
         self.start_from_trigger = start_from_trigger
         self._error: WRError | None = None
+        self._link: str | None = None
         if end_from_trigger:
             self._prepare_end()
         if start_from_trigger:
@@ -110,7 +111,7 @@ class WRRunSensor(BaseSensorOperator):
 
         end = WaitEnd.from_event(event)
         if isinstance(end.error, WRTimeoutError):
-            raise self._timed_out() from end.error
+            raise self._timed_out(context) from end.error
         self._error = end.error
         self._started = (
             context["ti"].start_date.timestamp() if end.deadline is None else end.deadline - self._limit
@@ -120,7 +121,7 @@ class WRRunSensor(BaseSensorOperator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume as a poked sensor would go on: only what skips there skips here."""
         if next_method == "__fail__" and (next_kwargs or {}).get("error") in _TRIGGER_TIMEOUTS:
-            raise self._timed_out()
+            raise self._timed_out(context)
         # A sensor's own way turns every error into a skip under soft_fail, "could not ask" included.
         return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
 
@@ -145,18 +146,24 @@ class WRRunSensor(BaseSensorOperator):
 
     def on_kill(self) -> None:
         """Say that the run goes on."""
-        log.warning("Run %s goes on: White Rabbit has no call to cancel it", self.run_id)
+        from airflow_provider_wr.waiting import goes_on
+
+        log.warning("Run %s %s", self.run_id, goes_on(self._link))
 
     def _poke_until_done(self, context: Context) -> dict[str, Any]:
-        from airflow_provider_wr.connection import WRSettings
         from airflow_provider_wr.waiting import Progress
 
-        WRRunLink.push(context, WRSettings.load(self.wr_conn_id), self.run_id, None)
+        self._push_link(context)
         self._progress = Progress()
         try:
             return cast("dict[str, Any]", super().execute(context))
         except AirflowSensorTimeout as error:
-            raise self._timed_out() from error
+            raise self._timed_out(context) from error
+
+    def _push_link(self, context: Context) -> None:
+        from airflow_provider_wr.connection import WRSettings
+
+        self._link = WRRunLink.push(context, WRSettings.load(self.wr_conn_id), self.run_id, None)
 
     def _read(self) -> Run | None:
         """Read the run; None when that failed for a reason that time may mend."""
@@ -247,12 +254,14 @@ class WRRunSensor(BaseSensorOperator):
             return self.timeout
         return min(self.timeout, self.execution_timeout.total_seconds())
 
-    def _timed_out(self) -> BaseException:
+    def _timed_out(self, context: Context) -> BaseException:
         """Return what a sensor which waited in a worker would end in."""
+        from airflow_provider_wr.waiting import goes_on
+
+        self._push_link(context)
         kind: type[BaseException] = AirflowSensorTimeout if self._limit == self.timeout else AirflowTaskTimeout
         return (AirflowSkipException if self.soft_fail else kind)(
-            f"Sensor has timed out after {self._limit:.12g} s; run {self.run_id} goes on: "
-            "White Rabbit has no call to cancel it"
+            f"Sensor has timed out after {self._limit:.12g} s; run {self.run_id} {goes_on(self._link)}"
         )
 
 

@@ -66,6 +66,7 @@ class WRRunTrigger(BaseTrigger):
         self.end_from_trigger = end_from_trigger
         self.allowed_statuses = tuple(allowed_statuses)
         self.stage_outputs = stage_outputs
+        self._link: str | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what builds this trigger anew. Nothing of it is secret."""
@@ -87,25 +88,25 @@ class WRRunTrigger(BaseTrigger):
         error: exceptions.WRError | None = None
         try:
             async with hooks.WRAsyncHook(self.wr_conn_id) as hook:
+                self._link = hook.run_link(self.run_id)
                 run = await hook.wait_for_run(self.run_id, timeout=timeout)
-                link = hook.run_link(self.run_id)
         except exceptions.WRError as failure:
             # Any other exception is a fault of ours: Airflow fails the task with its traceback.
             error = failure
         if self.end_from_trigger and error is None and run.status in self.allowed_statuses:
-            yield await self._success(run, link)
+            yield await self._success(run)
         else:
             yield TriggerEvent(WaitEnd(self.run_id, deadline, error).to_event())
 
-    async def _success(self, run: Run, link: str | None) -> TriggerEvent:
+    async def _success(self, run: Run) -> TriggerEvent:
         """Store the task's XComs, and return the event that ends it."""
         from airflow.sdk.execution_time.xcom import XCom
         from airflow.triggers.base import TaskSuccessEvent
 
         # Not in the event: Airflow would log it whole, and encodes its XComs twice (seen on 3.3.2).
         xcoms: dict[str, Any] = {"return_value": run.as_xcom(stage_outputs=self.stage_outputs)}
-        if link is not None:
-            xcoms[WRRunLink.xcom_key] = link
+        if self._link is not None:
+            xcoms[WRRunLink.xcom_key] = self._link
         ti: Any = self.task_instance
         place = {name: getattr(ti, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
         for key, value in xcoms.items():
@@ -120,7 +121,9 @@ class WRRunTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Leave the run alone: White Rabbit has no call to cancel it. Leaving the wait closes its connections."""
-        self.log.warning("Run %s goes on: White Rabbit has no call to cancel it", self.run_id)
+        from airflow_provider_wr.waiting import goes_on
+
+        self.log.warning("Run %s %s", self.run_id, goes_on(self._link))
 
 
 async def _hooks() -> Any:

@@ -40,15 +40,16 @@ class End(NamedTuple):
     run: str | None
     """The status of the run in the XCom."""
     error: str
-    """The error in the log of the last try, with RUN in the place of the run's id; empty for none."""
+    """The error in the log of the last try, its run's id as RUN and the sandbox's address as URL; empty for none."""
 
 
 SENSOR_TIMEOUT = (
-    "AirflowSensorTimeout: Sensor has timed out after 10 s; run RUN goes on: White Rabbit has no call to cancel it"
+    "AirflowSensorTimeout: Sensor has timed out after 10 s; run RUN goes on: White Rabbit has no call to "
+    "cancel it; see URL/runs/RUN"
 )
 OPERATOR_TIMEOUT = (
     "WRTimeoutError: the wait for run RUN timed out after T s; the run, last seen EXECUTING, "
-    "goes on: White Rabbit has no call to cancel it"
+    "goes on: White Rabbit has no call to cancel it; see URL/runs/RUN"
 )
 
 
@@ -140,6 +141,7 @@ class Waits(DagRun):
         errors = re.findall(r"^\w+(?:Error|Timeout): .*", self.log(mode, task["try_number"]), re.MULTILINE)
         # The first is the one that ended the task, those after it are its causes.
         error = re.sub(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b", "RUN", errors[0] if errors else "")
+        error = re.sub(r"http://127\.0\.0\.1:\d+", "URL", error)
         if mode in OPERATORS:
             error = re.sub(r"after [\d.]+ s", "after T s", error)  # what was left of it when the wait began
         return End(task["state"], task["try_number"], run["status"] if isinstance(run, dict) else run, error)

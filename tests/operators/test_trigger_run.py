@@ -327,6 +327,6 @@ def test_a_kill_only_says_that_the_run_goes_on(serve: Serve, caplog: pytest.LogC
     operator = WRTriggerRunOperator(task_id="trigger")
     operator.on_kill()
     assert "goes on" not in caplog.text
-    operator._waiting_for = RUN_ID
+    operator._goes_on = f"Run {RUN_ID} goes on"
     operator.on_kill()
     assert f"Run {RUN_ID} goes on" in caplog.text
