@@ -358,19 +358,21 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
 
+#: For events, of which there are many; what an event says of the run's end is read from the run again.
+_EVENT_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
-def _json(body: bytes | str) -> Any:
+
+def _json(body: bytes) -> Any:
     try:
-        return _DECODER.decode(body if isinstance(body, str) else body.decode("utf-8-sig"))
+        return _DECODER.decode(body.decode("utf-8-sig"))
     except RecursionError:
         raise WRProtocolError("the answer's JSON is nested too deeply") from None
     except ValueError:
         raise WRProtocolError(f"the answer is not JSON: {_beginning(body) or 'it is empty'}") from None
 
 
-def _beginning(body: bytes | str) -> str:
-    text = body[: 4 * MAX_QUOTE].decode(errors="replace") if isinstance(body, bytes) else body[: 4 * MAX_QUOTE]
-    return quote(" ".join(text.split()))
+def _beginning(body: bytes) -> str:
+    return quote(" ".join(body[: 4 * MAX_QUOTE].decode(errors="replace").split()))
 
 
 # --- what no answer means, and what may be sent again ------------------------------------------------------
@@ -446,8 +448,8 @@ def read_event(run_id: str, data: str) -> RunEvent | None:
     if not data or data.strip() == ":ping":
         return None
     try:
-        body = _json(data)
-    except WRProtocolError:
+        body = _EVENT_DECODER.decode(data)
+    except (RecursionError, ValueError):
         return None
     event = RunEvent.from_json(body)
     if event.run_id.lower() != run_id.lower():

@@ -48,6 +48,8 @@ class EventStream:
             self._after_cr = chunk.endswith(b"\r")
         if b"\r" in chunk:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if not self._buffer and chunk.endswith(b"\n\n"):
+            return [self._data(frame) for frame in chunk[:-2].split(b"\n\n")]  # most chunks are whole events
         searched = max(len(self._buffer) - 1, 0)
         self._buffer += chunk
         self._lines += chunk.count(b"\n")

@@ -16,7 +16,7 @@ from typing import Any
 from airflow_provider_wr.sandbox.server import Sandbox
 from dev.local_airflow import LocalAirflow
 
-REPEATS = 3
+REPEATS = 2
 
 HERE = Path(__file__).parent
 

@@ -11,7 +11,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from contextlib import aclosing, closing
 from functools import cached_property, partial
 from typing import Any, TypeVar, cast
 
@@ -423,27 +423,20 @@ class WRAsyncHook:
         """Send a call once; the whole answer must be there within ``within`` seconds, or the read timeout."""
         session = self._shared.http if call.triggers is None else aiohttp_session.new_session()
         until = None if within is None else time.monotonic() + within
-        try:
-            async with self._turn(call, within):
-                seconds = _least(self._shared.endpoint.settings.read_timeout, until and until - time.monotonic())
-                response = await self._request(session, call, total=seconds)
-                return protocol.read_answer(call, await _aanswer(call, response))
-        finally:
-            if session is not self._shared.http:
-                await session.close()
-
-    @asynccontextmanager
-    async def _turn(self, call: Call[Any], within: float | None) -> AsyncIterator[None]:
-        """Wait until few enough calls are under way, but no longer than ``within`` seconds."""
         calls = self._shared.calls
         try:
+            # So many calls at a time; whoever waits for its turn waits no longer than it may.
             await asyncio.wait_for(calls.acquire(), within if calls.locked() else None)
         except asyncio.TimeoutError as error:
             raise protocol.no_answer(call, error, sent=False, timed_out=True) from error
         try:
-            yield
+            seconds = _least(self._shared.endpoint.settings.read_timeout, until and until - time.monotonic())
+            response = await self._request(session, call, total=seconds)
+            return protocol.read_answer(call, await _aanswer(call, response))
         finally:
             calls.release()
+            if session is not self._shared.http:
+                await session.close()
 
     async def _open_stream(self, run_id: str, *, within: float | None) -> aiohttp.ClientResponse:
         call = protocol.stream_run(run_id)
@@ -464,7 +457,7 @@ class WRAsyncHook:
         """Send a call, and return when the head of its answer is there; the timeouts hold for its body too."""
         endpoint = self._shared.endpoint
         settings = endpoint.settings
-        with _aiohttp_errors(call):
+        with _AiohttpErrors(call):
             return await session.request(
                 call.method,
                 URL(settings.base_url + call.path, encoded=True),
@@ -481,7 +474,7 @@ class WRAsyncHook:
 
 async def _aanswer(call: Call[Any], response: aiohttp.ClientResponse) -> Answer:
     body = bytearray()
-    with _aiohttp_errors(call), closing(response):
+    with _AiohttpErrors(call), closing(response):
         async for chunk in response.content.iter_any():
             body += chunk
             if len(body) > protocol.body_limit(response.status):
@@ -491,7 +484,7 @@ async def _aanswer(call: Call[Any], response: aiohttp.ClientResponse) -> Answer:
 
 async def _asigns(run_id: str, response: aiohttp.ClientResponse) -> AsyncGenerator[Sign]:
     events = EventStream()
-    with _aiohttp_errors(protocol.stream_run(run_id)), closing(response):
+    with _AiohttpErrors(protocol.stream_run(run_id)), closing(response):
         async for chunk in response.content.iter_any():
             for data in events.feed(chunk):
                 yield protocol.read_event(run_id, data)
@@ -499,13 +492,20 @@ async def _asigns(run_id: str, response: aiohttp.ClientResponse) -> AsyncGenerat
             del chunk  # neither is kept until the next one comes: they may be large
 
 
-@contextmanager
-def _aiohttp_errors(call: Call[Any]) -> Iterator[None]:
-    """Raise what ``aiohttp`` raises as the error that it means for a call."""
-    try:
-        yield
-    except (aiohttp.ClientError, asyncio.TimeoutError) as error:
-        raise _aiohttp_error(call, error) from error
+class _AiohttpErrors:
+    """A context that raises what ``aiohttp`` raises as the error that it means for a call."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call[Any]) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, (aiohttp.ClientError, asyncio.TimeoutError)):
+            raise _aiohttp_error(self._call, error) from error
 
 
 def _aiohttp_error(call: Call[Any], error: BaseException) -> WRError:

@@ -82,7 +82,7 @@ class WRRunTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield one event."""
-        hooks = await _hooks()
+        hooks = await load_hooks()
         deadline = self._deadline()
         timeout = None if deadline is None else deadline - time.time()
         error: exceptions.WRError | None = None
@@ -126,8 +126,8 @@ class WRRunTrigger(BaseTrigger):
         self.log.warning("Run %s %s", self.run_id, goes_on(self._link))
 
 
-async def _hooks() -> Any:
-    """Import the hooks, which takes some hundred milliseconds the first time, off the event loop."""
+async def load_hooks() -> Any:
+    """Return the hooks' module; its import takes some hundred milliseconds, and does so off the event loop."""
     global _loaded
     if _loaded is None:
         _loaded = await asyncio.to_thread(import_module, "airflow_provider_wr.hooks.wr")

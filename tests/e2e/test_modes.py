@@ -40,7 +40,7 @@ class End(NamedTuple):
     run: str | None
     """The status of the run in the XCom."""
     error: str
-    """The error in the log of the last try, its run's id as RUN and the sandbox's address as URL; empty for none."""
+    """The error in the log of the last try, with its run as RUN and the sandbox as URL; empty for none."""
 
 
 SENSOR_TIMEOUT = (
