@@ -111,7 +111,7 @@ class WRRunSensor(BaseSensorOperator):
 
         end = WaitEnd.from_event(event)
         if isinstance(end.error, WRTimeoutError):
-            raise self._timed_out(context) from end.error
+            raise self._timed_out(context, self._limit) from end.error
         self._error = end.error
         self._started = (
             context["ti"].start_date.timestamp() if end.deadline is None else end.deadline - self._limit
@@ -121,7 +121,7 @@ class WRRunSensor(BaseSensorOperator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume as a poked sensor would go on: only what skips there skips here."""
         if next_method == "__fail__" and (next_kwargs or {}).get("error") in _TRIGGER_TIMEOUTS:
-            raise self._timed_out(context)
+            raise self._timed_out(context, self._limit)
         # A sensor's own way turns every error into a skip under soft_fail, "could not ask" included.
         return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
 
@@ -137,18 +137,18 @@ class WRRunSensor(BaseSensorOperator):
             self._defer()
         return PokeReturnValue(is_done=False)
 
+    def on_kill(self) -> None:
+        """Say that the run goes on."""
+        from airflow_provider_wr.waiting import goes_on
+
+        log.warning("Run %s %s", self.run_id, goes_on(self._link))
+
     def _first_poke(self, context: Context) -> float | None:
         """Return the Unix seconds of the poke that was first rescheduled; None when this is the first."""
         # Airflow 2.11 does not tell: each poke counts as the first there.
         ask = getattr(context["ti"], "get_first_reschedule_date", None)
         first = ask(context) if ask is not None and self.reschedule else None
         return first.timestamp() if first is not None else None
-
-    def on_kill(self) -> None:
-        """Say that the run goes on."""
-        from airflow_provider_wr.waiting import goes_on
-
-        log.warning("Run %s %s", self.run_id, goes_on(self._link))
 
     def _poke_until_done(self, context: Context) -> dict[str, Any]:
         from airflow_provider_wr.waiting import Progress
@@ -158,7 +158,7 @@ class WRRunSensor(BaseSensorOperator):
         try:
             return cast("dict[str, Any]", super().execute(context))
         except AirflowSensorTimeout as error:
-            raise self._timed_out(context) from error
+            raise self._timed_out(context, self.timeout) from error
 
     def _push_link(self, context: Context) -> None:
         from airflow_provider_wr.connection import WRSettings
@@ -174,7 +174,7 @@ class WRRunSensor(BaseSensorOperator):
         try:
             with WRHook(self.wr_conn_id) as hook:
                 # One request, and no longer than the time that is left: the next poke asks again.
-                left = self._started + self._limit - time.time()
+                left = self._started + self.timeout - time.time()
                 run = hook.get_run_once(self.run_id, within=max(left, 0.1))
         except WRError as error:
             if not time_may_mend(error, waited=time.time() - self._started):
@@ -249,19 +249,19 @@ class WRRunSensor(BaseSensorOperator):
 
     @property
     def _limit(self) -> float:
-        """Seconds that the wait may take: the timeout, or the execution timeout where that is less."""
+        """Seconds that a wait in the triggerer may take: the execution timeout holds there too."""
         if self.execution_timeout is None:
             return self.timeout
         return min(self.timeout, self.execution_timeout.total_seconds())
 
-    def _timed_out(self, context: Context) -> BaseException:
-        """Return what a sensor which waited in a worker would end in."""
+    def _timed_out(self, context: Context, limit: float) -> BaseException:
+        """Return what a sensor that waited in a worker for ``limit`` seconds would end in."""
         from airflow_provider_wr.waiting import goes_on
 
         self._push_link(context)
-        kind: type[BaseException] = AirflowSensorTimeout if self._limit == self.timeout else AirflowTaskTimeout
+        kind: type[BaseException] = AirflowSensorTimeout if limit == self.timeout else AirflowTaskTimeout
         return (AirflowSkipException if self.soft_fail else kind)(
-            f"Sensor has timed out after {self._limit:.12g} s; run {self.run_id} {goes_on(self._link)}"
+            f"Sensor has timed out after {limit:.12g} s; run {self.run_id} {goes_on(self._link)}"
         )
 
 

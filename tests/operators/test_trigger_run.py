@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from airflow.exceptions import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException
 from dags.running import run_tasks
 from hooks.conftest import Serve
 from servers import COMPONENT_ID, RUN_ID, STREAM_HEAD, WORKFLOW_ID, Peer, Request, event, run
