@@ -279,7 +279,7 @@ async def test_no_wait_outlives_its_deadline_while_others_hold_the_reads(serve: 
     results = await asyncio.gather(*(wait_for_run(timeout=0.5) for _ in range(64)), return_exceptions=True)
     took = time.monotonic() - started
     assert {type(result) for result in results} == {WRTimeoutError}
-    assert took < 1.0 + 0.5  # the second half is for a slow machine
+    assert took < 1.8  # on a slow machine; one after the other they would take 2
 
 
 async def test_nothing_blocks_the_loop(

@@ -147,7 +147,7 @@ def test_no_read_outlives_the_timeout(serve: Serve, mode: str) -> None:
     started = time.monotonic()
     done = wait(RUN_ID, mode, "timeout=0.5")
     assert type(done.errors["wait"]) is AirflowSensorTimeout
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < 3.5  # on a slow machine; four attempts would take more
 
 
 # --- "could not ask" --------------------------------------------------------------------------------------
