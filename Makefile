@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv --system-certs
 READY := .venv/.ready
 
-.PHONY: help demo test test-e2e test-ui lint format docs bench build fuzz constraints clean
+.PHONY: help demo test test-e2e test-ui lint format docs bench build audit test-lowest fuzz constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' Makefile
@@ -46,6 +46,15 @@ build: $(READY)  ## build the wheel and the sdist into dist/, and check them
 	$(UV) build --quiet --out-dir dist
 	$(UV) tool run --quiet twine check --strict dist/*
 
+audit: $(READY)  ## look for known faults in the pinned versions; says so where the index cannot be asked
+	$(UV) tool run --quiet pip-audit --requirement dev/constraints.txt --no-deps --disable-pip
+
+test-lowest: $(READY)  ## run the tests without I/O on the lowest versions that pyproject.toml allows
+	$(UV) venv --quiet --clear .venv-lowest
+	$(UV) pip install --quiet --python .venv-lowest --resolution lowest-direct --editable '.[sandbox]'
+	$(UV) pip install --quiet --python .venv-lowest hypothesis jsonschema pytest pytest-asyncio
+	.venv-lowest/bin/python -m pytest tests/test_*.py
+
 fuzz: $(READY)  ## feed the parsers whatever a fuzzer thinks of, for a minute
 	$(UV) pip install --quiet --python $(BIN)/python atheris
 	for target in sse models; do \
@@ -59,7 +68,7 @@ constraints: $(READY)  ## choose the versions in dev/constraints.txt anew
 		--no-header --no-annotate --upgrade --extra bench -o dev/constraints.txt pyproject.toml -
 
 clean:  ## remove everything that make made
-	rm -rf .venv .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml dev/constraints.txt
