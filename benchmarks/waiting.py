@@ -29,7 +29,7 @@ RUNS = (100, 500, 2000, 5000)
 SECONDS = 12.0
 
 #: A thread for each run, and a session for each run, are not tried beyond this.
-MOST_OF_THEIR_OWN = 2000
+MOST_OF_THEIR_OWN = 500
 
 
 @dataclass(frozen=True)
