@@ -528,4 +528,5 @@ def _show(progress: Progress, on_event: OnEvent | None, sign: Sign) -> None:
 
 
 def _least(seconds: float, within: float | None) -> float:
-    return seconds if within is None else min(seconds, within)
+    # To aiohttp, no time at all means no end.
+    return seconds if within is None else max(0.001, min(seconds, within))

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from servers import RUN_ID, STREAM_HEAD, Peer, Request, event, run
 
-from airflow_provider_wr import waiting
+from airflow_provider_wr import protocol, waiting
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRError, WRTimeoutError
 from airflow_provider_wr.hooks import aiohttp_session as session
@@ -280,6 +280,13 @@ async def test_no_wait_outlives_its_deadline_while_others_hold_the_reads(serve: 
     took = time.monotonic() - started
     assert {type(result) for result in results} == {WRTimeoutError}
     assert took < 1.8  # on a slow machine; one after the other they would take 2
+
+
+async def test_a_call_whose_time_has_passed_while_it_waited_for_its_turn_has_no_other_time(serve: Serve) -> None:
+    serve(lambda request, peer: peer.hang())
+    async with WRAsyncHook() as hook:
+        with pytest.raises(WRTimeoutError, match="timed out"):
+            await asyncio.wait_for(hook._send_once(protocol.get_run(RUN_ID), within=-1.0), 5)
 
 
 async def test_nothing_blocks_the_loop(
