@@ -27,6 +27,7 @@ QUOTE = "c0ffee00-1111-4222-8333-944455556666"
 def generalize(text: str) -> str:
     """Return a text with the parts that differ from one time to the next made the same."""
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<id>", text)
+    text = re.sub(r"http://127\.0\.0\.1:\d+", "<sandbox>", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+(\+00:00|Z)", "<time>", text)
     return text.strip()
 
