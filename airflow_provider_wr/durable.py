@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_wr.exceptions import WRError, WRNotFoundError, WRTriggerUnknownError
 from airflow_provider_wr.models import Run, RunStatus, TriggeredRun
+from airflow_provider_wr.waiting import NOT_YET_VISIBLE
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -82,6 +83,8 @@ class RunMemory:
         try:
             run = hook.get_run(triggered.run_id)
         except WRNotFoundError:
+            if _seconds_since(noted["at"]) < NOT_YET_VISIBLE:
+                raise  # it may have been started so lately that it is not visible yet: no reason for another
             log.warning("Run %s of an earlier try is unknown to the API: starting a new one", triggered.run_id)
             return None
         if not _goes_on(run, again=cleared and noted["delivered"]):
@@ -136,6 +139,10 @@ def _doubt(noted: dict[str, Any], *, retrigger: bool) -> None:
     if not retrigger:
         raise WRTriggerUnknownError(doubt, reason=WRError("the earlier try left no answer"))
     log.warning("Starting a run which may be the second, as on_unknown_trigger='retrigger' asks for: %s", doubt)
+
+
+def _seconds_since(at: str) -> float:
+    return (datetime.now(timezone.utc) - datetime.fromisoformat(at)).total_seconds()
 
 
 def _now() -> str:

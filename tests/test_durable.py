@@ -123,7 +123,15 @@ def test_a_run_was_noted(status: str, max_tries: int, delivered: bool, goes_on: 
 
 @pytest.mark.parametrize("max_tries", [RETRY, CLEARED])
 def test_a_run_was_noted_that_the_api_does_not_know(max_tries: int) -> None:
-    assert find(noted_run(), Api(WRNotFoundError("gone")), max_tries=max_tries) is None
+    store = noted_run()
+    store[KEY]["at"] = "2026-01-01T00:00:00+00:00"
+    assert find(store, Api(WRNotFoundError("gone")), max_tries=max_tries) is None
+
+
+@pytest.mark.parametrize("max_tries", [RETRY, CLEARED])
+def test_a_run_was_noted_just_now_and_may_not_be_visible_yet(max_tries: int) -> None:
+    with pytest.raises(WRNotFoundError):
+        find(noted_run(), Api(WRNotFoundError("gone")), max_tries=max_tries)
 
 
 @pytest.mark.parametrize("max_tries", [RETRY, CLEARED])
