@@ -287,8 +287,8 @@ def _required(parent: dict[str, Any], key: str, kind: type[T]) -> T:
 
 def _optional(parent: dict[str, Any], key: str, kind: type[T]) -> T | None:
     value = parent.get(key)
-    if value is None:
-        return None
+    if value is None or type(value) is kind:
+        return value
     if kind is float and type(value) is int:
         return value  # type: ignore[return-value]  # a whole number is a number
     if kind is int and type(value) is float and value.is_integer():

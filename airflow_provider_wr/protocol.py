@@ -390,7 +390,9 @@ def no_answer(call: Call[Any], error: BaseException, *, sent: bool, timed_out: b
     if timed_out:
         what = "timed out waiting for the answer" if sent else "timed out connecting"
     kind = WRTimeoutError if timed_out else WRConnectionError
-    failure = kind(f"{what}: {quote(_root(error))}", method=call.method, path=call.path)
+    # How an answer that took too long was broken off depends on the transport, and says nothing more.
+    text = what if sent and timed_out else f"{what}: {quote(_root(error))}"
+    failure = kind(text, method=call.method, path=call.path)
     return trigger_unknown(call, failure) if call.triggers is not None and sent else failure
 
 
@@ -452,6 +454,6 @@ def read_event(run_id: str, data: str) -> RunEvent | None:
     except (RecursionError, ValueError):
         return None
     event = RunEvent.from_json(body)
-    if event.run_id.lower() != run_id.lower():
+    if event.run_id != run_id and event.run_id.lower() != run_id.lower():
         raise WRProtocolError(f"the stream of run {run_id} told of another run: {quote(event.run_id)}")
     return event

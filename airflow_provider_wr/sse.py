@@ -41,13 +41,8 @@ class EventStream:
 
     def feed(self, chunk: bytes) -> list[str]:
         """Return the data of the events that ``chunk`` completes; raises :class:`WRProtocolError`."""
-        if self._after_cr and chunk.startswith(b"\n"):
-            chunk = chunk[1:]
-            self._after_cr = False
-        if chunk:
-            self._after_cr = chunk.endswith(b"\r")
-        if b"\r" in chunk:
-            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if self._after_cr or b"\r" in chunk:
+            chunk = self._with_lf(chunk)
         if not self._buffer and chunk.endswith(b"\n\n"):
             return [self._data(frame) for frame in chunk[:-2].split(b"\n\n")]  # most chunks are whole events
         searched = max(len(self._buffer) - 1, 0)
@@ -61,6 +56,14 @@ class EventStream:
         self._buffer = bytearray(rest)
         self._lines = rest.count(b"\n")
         return [self._data(frame) for frame in frames]
+
+    def _with_lf(self, chunk: bytes) -> bytes:
+        """Return ``chunk`` with LF for its line ends, a CRLF cut between two chunks included."""
+        if chunk:
+            if self._after_cr:
+                chunk = chunk.removeprefix(b"\n")
+            self._after_cr = chunk.endswith(b"\r")
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _data(self, frame: bytes) -> str:
         _check(len(frame), frame.count(b"\n"))

@@ -696,7 +696,7 @@ def test_a_trigger_that_was_certainly_not_obeyed(given: Answer, kind: type[WRErr
         pytest.param(False, False, WRConnectionError, "no connection could be made: refused", id="not connected"),
         pytest.param(False, True, WRTimeoutError, "timed out connecting: refused", id="timed out connecting"),
         pytest.param(True, False, WRConnectionError, "the connection broke: refused", id="broken"),
-        pytest.param(True, True, WRTimeoutError, "timed out waiting for the answer: refused", id="timed out"),
+        pytest.param(True, True, WRTimeoutError, "timed out waiting for the answer", id="timed out"),
     ],
 )
 @pytest.mark.parametrize("call", [pytest.param(GET, id="read"), pytest.param(TRIGGER, id="trigger")])
@@ -718,8 +718,8 @@ def test_no_answer_gives_the_words_at_the_root_in_one_line() -> None:
 
 
 def test_no_answer_without_words_names_the_kind() -> None:
-    error = protocol.no_answer(GET, TimeoutError(), sent=True, timed_out=True)
-    assert error.message == "timed out waiting for the answer: TimeoutError"
+    error = protocol.no_answer(GET, TimeoutError(), sent=False, timed_out=True)
+    assert error.message == "timed out connecting: TimeoutError"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +18,11 @@ from asgiref.sync import sync_to_async
 from requests.utils import select_proxy
 
 from airflow_provider_wr.connection import WRSettings
+
+if sys.version_info >= (3, 11):
+    from asyncio import timeout as timeout
+else:
+    from async_timeout import timeout as timeout
 
 #: Plain calls that the hooks of one connection make at a time. Without a limit, the waits that a restarted
 #: triggerer takes up again would all read their runs in the same moment.
@@ -32,11 +39,14 @@ class Endpoint:
 
     :param tls: what ``aiohttp`` takes as its ``ssl`` argument.
     :param proxy: URL of the proxy that the environment names for the API; None for none.
+    :param timeout: bounds the making of a connection. What comes after is bounded by :func:`timeout` and
+        :class:`Patience`: ``aiohttp`` would set a timer for each chunk, which is dear with thousands of streams.
     """
 
     settings: WRSettings
     tls: ssl.SSLContext | bool
     proxy: str | None
+    timeout: aiohttp.ClientTimeout
 
     @classmethod
     def load(cls, conn_id: str) -> Endpoint:
@@ -44,7 +54,12 @@ class Endpoint:
         settings = WRSettings.load(conn_id)
         # What requests would do: certificates and proxies are the same for both hooks.
         found = requests.Session().merge_environment_settings(settings.base_url, {}, None, settings.verify, None)
-        return cls(settings, _tls(found["verify"]), select_proxy(settings.base_url, found["proxies"]))
+        return cls(
+            settings,
+            tls=_tls(found["verify"]),
+            proxy=select_proxy(settings.base_url, found["proxies"]),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout),
+        )
 
 
 def _tls(verify: bool | str | None) -> ssl.SSLContext | bool:
@@ -124,3 +139,44 @@ def new_session() -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
     )
+
+
+class Patience:
+    """
+    Breaks off a body that is silent for too long, or goes on for too long, with a ``TimeoutError``.
+
+    It looks at the time when its timer fires, and not at each chunk.
+
+    :param silence: seconds without a byte that are too long.
+    :param within: seconds in all that are too long; None for no end.
+    """
+
+    __slots__ = ("_content", "_end", "_loop", "_renewed_at", "_silence", "_timer")
+
+    def __init__(self, content: aiohttp.StreamReader, *, silence: float, within: float | None) -> None:
+        self._content = content
+        self._loop = asyncio.get_running_loop()
+        self._silence = silence
+        self._end = math.inf if within is None else self._loop.time() + within
+
+    def __enter__(self) -> Patience:
+        self.renew()
+        self._timer = self._loop.call_at(self._until, self._look)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._timer.cancel()
+
+    def renew(self) -> None:
+        """Say that a byte has come."""
+        self._renewed_at = self._loop.time()
+
+    @property
+    def _until(self) -> float:
+        return min(self._renewed_at + self._silence, self._end)
+
+    def _look(self) -> None:
+        if self._until > self._loop.time():
+            self._timer = self._loop.call_at(self._until, self._look)
+        else:
+            self._content.set_exception(asyncio.TimeoutError())

@@ -26,7 +26,7 @@ from airflow_provider_wr import form, protocol, waiting
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRError, WRNotFoundError
 from airflow_provider_wr.hooks import aiohttp_session, requests_session
-from airflow_provider_wr.hooks.aiohttp_session import SharedSession
+from airflow_provider_wr.hooks.aiohttp_session import Patience, SharedSession, timeout
 from airflow_provider_wr.hooks.requests_session import cut_off
 from airflow_provider_wr.models import Run, RunEvent, TriggeredRun
 from airflow_provider_wr.protocol import Answer, Call
@@ -366,7 +366,7 @@ class WRAsyncHook:
     async def stream_run(self, run_id: str) -> AsyncIterator[RunEvent]:
         """Yield a run's events as they come; see :meth:`WRHook.stream_run`."""
         response = await self._open_stream(run_id, within=None)
-        async with aclosing(_asigns(run_id, response)) as signs:
+        async with aclosing(_asigns(run_id, response, within=None)) as signs:
             async for event in signs:
                 if event is not None:
                     yield event
@@ -392,7 +392,7 @@ class WRAsyncHook:
                     progress.see(run)
                     return run
                 case FollowStream() if stream is not None:
-                    async with aclosing(_asigns(run_id, stream)) as signs:
+                    async with aclosing(_asigns(run_id, stream, within=step.within)) as signs:
                         return await waiting.afollow(signs, partial(_show, progress, on_event))
                 case Reconnect():
                     await self._shared.renew()
@@ -431,50 +431,43 @@ class WRAsyncHook:
             raise protocol.no_answer(call, error, sent=False, timed_out=True) from error
         try:
             seconds = _least(self._shared.endpoint.settings.read_timeout, until and until - time.monotonic())
-            response = await self._request(session, call, total=seconds)
-            return protocol.read_answer(call, await _aanswer(call, response))
+            with _AiohttpErrors(call):
+                async with timeout(seconds):
+                    answer = await _aanswer(await self._request(session, call))
         finally:
             calls.release()
             if session is not self._shared.http:
                 await session.close()
+        return protocol.read_answer(call, answer)
 
     async def _open_stream(self, run_id: str, *, within: float | None) -> aiohttp.ClientResponse:
         call = protocol.stream_run(run_id)
-        response = await self._request(self._shared.http, call, total=within, silence=waiting.SILENCE)
-        if not 200 <= response.status < 300:
-            protocol.read_answer(call, await _aanswer(call, response))
+        with _AiohttpErrors(call):
+            async with timeout(_least(waiting.SILENCE, within)):
+                response = await self._request(self._shared.http, call)
+                if not 200 <= response.status < 300:
+                    protocol.read_answer(call, await _aanswer(response))
         protocol.check_stream(call, response.headers)
         return response
 
-    async def _request(
-        self,
-        session: aiohttp.ClientSession,
-        call: Call[Any],
-        *,
-        total: float | None,
-        silence: float | None = None,
-    ) -> aiohttp.ClientResponse:
-        """Send a call, and return when the head of its answer is there; the timeouts hold for its body too."""
+    async def _request(self, session: aiohttp.ClientSession, call: Call[Any]) -> aiohttp.ClientResponse:
+        """Send a call, and return when the head of its answer is there. The caller bounds the time."""
         endpoint = self._shared.endpoint
-        settings = endpoint.settings
-        with _AiohttpErrors(call):
-            return await session.request(
-                call.method,
-                URL(settings.base_url + call.path, encoded=True),
-                data=call.body,
-                headers=call.headers(settings, now=time.time()),
-                timeout=aiohttp.ClientTimeout(
-                    total=total, sock_connect=settings.connect_timeout, sock_read=silence
-                ),
-                allow_redirects=False,
-                ssl=endpoint.tls,
-                proxy=endpoint.proxy,
-            )
+        return await session.request(
+            call.method,
+            URL(endpoint.settings.base_url + call.path, encoded=True),
+            data=call.body,
+            headers=call.headers(endpoint.settings, now=time.time()),
+            timeout=endpoint.timeout,
+            allow_redirects=False,
+            ssl=endpoint.tls,
+            proxy=endpoint.proxy,
+        )
 
 
-async def _aanswer(call: Call[Any], response: aiohttp.ClientResponse) -> Answer:
+async def _aanswer(response: aiohttp.ClientResponse) -> Answer:
     body = bytearray()
-    with _AiohttpErrors(call), closing(response):
+    with closing(response):
         async for chunk in response.content.iter_any():
             body += chunk
             if len(body) > protocol.body_limit(response.status):
@@ -482,10 +475,15 @@ async def _aanswer(call: Call[Any], response: aiohttp.ClientResponse) -> Answer:
     return Answer(response.status, response.headers, bytes(body))
 
 
-async def _asigns(run_id: str, response: aiohttp.ClientResponse) -> AsyncGenerator[Sign]:
+async def _asigns(run_id: str, response: aiohttp.ClientResponse, *, within: float | None) -> AsyncGenerator[Sign]:
     events = EventStream()
-    with _AiohttpErrors(protocol.stream_run(run_id)), closing(response):
+    with (
+        _AiohttpErrors(protocol.stream_run(run_id)),
+        closing(response),
+        Patience(response.content, silence=waiting.SILENCE, within=within) as patience,
+    ):
         async for chunk in response.content.iter_any():
+            patience.renew()
             for data in events.feed(chunk):
                 yield protocol.read_event(run_id, data)
                 del data
