@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv --system-certs
 READY := .venv/.ready
 
-.PHONY: help demo test test-e2e test-ui lint format docs bench build audit test-lowest fuzz constraints clean
+.PHONY: help demo test test-e2e test-ui test-package lint format docs bench build audit test-lowest fuzz constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' Makefile
@@ -15,7 +15,7 @@ demo: $(READY)  ## run the example DAGs in a real Airflow against the sandbox; K
 	$(BIN)/python -m dev.demo
 
 test: lint  ## lint, then run the tests
-	$(BIN)/python -m pytest --ignore tests/e2e --ignore tests/ui
+	$(BIN)/python -m pytest --ignore tests/e2e --ignore tests/package --ignore tests/ui
 
 test-e2e: $(READY)  ## run the tests in a real Airflow that loses workers and triggerers; takes some minutes
 	$(BIN)/python -m pytest tests/e2e
@@ -25,6 +25,9 @@ test-ui: $(READY)  ## run the tests of Airflow's UI in headless Chromium; WR_SCR
 		apt-get update -qq && apt-get install -qq --no-install-recommends chromium >/dev/null; } || \
 		echo 'There is no chromium, and no way to install it here.'
 	$(BIN)/python -m pytest tests/ui
+
+test-package: $(READY)  ## build the wheel and the sdist, and test the wheel alone in a clean environment
+	$(BIN)/python -m pytest tests/package
 
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check
