@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv --system-certs
 READY := .venv/.ready
 
-.PHONY: help demo test test-e2e test-ui test-package lint format docs bench build audit test-lowest fuzz constraints clean
+.PHONY: help demo test test-e2e test-ui test-package lint format pre-commit docs bench build audit test-lowest fuzz constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' Makefile
@@ -37,6 +37,9 @@ lint: $(READY)  ## check style and types
 format: $(READY)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+pre-commit: $(READY)  ## run what .pre-commit-config.yaml runs before a commit, on all files
+	$(UV) tool run --quiet pre-commit run --all-files
 
 docs: $(READY)  ## build the pages into site/, and fail on a bad link
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
