@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Airflow's own command, in the Python that runs here.
+COMMAND = (sys.executable, "-m", "airflow")
+
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 # The logs are on our own disk. The servers that would offer them to other machines listen on ports and
@@ -64,6 +67,7 @@ class LocalAirflow(AirflowApi):
     :param home: ``AIRFLOW_HOME``; made if it is not there
     :param dags: folder with the DAG files, each of which must yield a DAG; other modules may lie beside them
     :param env: environment that goes before ours, such as ``AIRFLOW__DATABASE__SQL_ALCHEMY_CONN``
+    :param command: Airflow's own command, when it is that of another Python
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class LocalAirflow(AirflowApi):
         *,
         env: Mapping[str, str] | None = None,
         components: Sequence[str] = COMPONENTS,
+        command: Sequence[str] = COMMAND,
     ) -> None:
         port = free_port()
         super().__init__(f"http://127.0.0.1:{port}")
@@ -80,12 +85,13 @@ class LocalAirflow(AirflowApi):
         self.dags_folder = dags.resolve()
         self.env = {**environment(self.home, self.dags_folder, port), **(env or {})}
         self._components = components
+        self._command = command
         self._processes = Processes(self.home / "logs")
 
     def __enter__(self) -> LocalAirflow:
         self._processes.__enter__()
         try:
-            self._processes.run("db-migrate", airflow("db", "migrate"), self.env, timeout=120)
+            self._processes.run("db-migrate", [*self._command, "db", "migrate"], self.env, timeout=120)
             for component in self._components:
                 self.start(component)
         except BaseException as error:
@@ -105,7 +111,7 @@ class LocalAirflow(AirflowApi):
 
     def start(self, component: str, name: str | None = None, *options: str) -> None:
         """Start a component, under another ``name`` if there is more than one of it."""
-        command = airflow(component, *OPTIONS.get(component, ()), *options)
+        command = [*self._command, component, *OPTIONS.get(component, ()), *options]
         self._processes.start(name or component, command, self.env)
 
     def kill(self, name: str, sig: signal.Signals = signal.SIGKILL) -> None:
@@ -153,11 +159,6 @@ class LocalAirflow(AirflowApi):
         for error in self.import_errors():
             raise RuntimeError(f"{error['filename']} cannot be imported:\n{error['stack_trace']}")
         return dag_files(self.dags_folder) <= {dag["relative_fileloc"] for dag in self.dags()}
-
-
-def airflow(*arguments: str) -> list[str]:
-    """Return the command line of Airflow's own command in the running Python."""
-    return [sys.executable, "-m", "airflow", *arguments]
 
 
 def dag_files(folder: Path) -> set[str]:
