@@ -6,7 +6,8 @@ BIN := .venv/bin
 UV := $(BIN)/uv --system-certs
 READY := .venv/.ready
 
-.PHONY: help demo test test-e2e test-ui test-package lint format pre-commit docs bench build audit test-lowest fuzz constraints clean
+.PHONY: help demo test test-e2e test-ui test-package lint format pre-commit docs bench build audit test-lowest \
+	fuzz constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' Makefile
@@ -26,7 +27,7 @@ test-ui: $(READY)  ## run the tests of Airflow's UI in headless Chromium; WR_SCR
 		echo 'There is no chromium, and no way to install it here.'
 	$(BIN)/python -m pytest tests/ui
 
-test-package: $(READY)  ## build the wheel and the sdist, and test the wheel alone in a clean environment
+test-package: $(READY)  ## test the wheel and the sdist in clean environments, one of them with OpenLineage
 	$(BIN)/python -m pytest tests/package
 
 lint: $(READY)  ## check style and types
@@ -71,7 +72,7 @@ fuzz: $(READY)  ## feed the parsers whatever a fuzzer thinks of, for a minute
 
 constraints: $(READY)  ## choose the versions in dev/constraints.txt anew
 	printf '%s\n' '$(AIRFLOW)' uv | $(UV) pip compile --quiet --universal --python-version 3.10 \
-		--no-header --no-annotate --upgrade --extra bench -o dev/constraints.txt pyproject.toml -
+		--no-header --no-annotate --upgrade --extra bench --extra openlineage -o dev/constraints.txt pyproject.toml -
 
 clean:  ## remove everything that make made
 	rm -rf .venv .venv-lowest .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

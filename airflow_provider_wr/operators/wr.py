@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 
+from airflow_provider_wr.lineage import KnowsRun
 from airflow_provider_wr.links.wr import WRRunLink
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class WRUpdateComponentOperator(BaseOperator):
         log.info("Component %s is updated", self.component_id)
 
 
-class WRTriggerRunOperator(BaseOperator):
+class WRTriggerRunOperator(KnowsRun, BaseOperator):
     """
     Starts a run, and waits for it if asked.
 
@@ -171,12 +172,14 @@ class WRTriggerRunOperator(BaseOperator):
         from airflow_provider_wr.triggers.wr import WaitEnd
 
         end = WaitEnd.from_event(event)
+        self._run_id, self._workflow_id = end.run_id, self.workflow_id
         if isinstance(end.error, WRTimeoutError) and self._limit < self.timeout:
             raise AirflowTaskTimeout(str(end.error))
         if end.error is not None:
             raise end.error
         with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
             run = self._read(hook, end.run_id)
+            self._workflow_id = self.workflow_id or hook.settings.workflow_id
         if run is None or not run.is_terminal:
             self._defer(end.run_id, end.deadline)
         return self._finish(context, run)
@@ -228,6 +231,7 @@ class WRTriggerRunOperator(BaseOperator):
         return triggered
 
     def _announce(self, context: Context, hook: WRHook, triggered: TriggeredRun, workflow_id: str) -> str | None:
+        self._run_id, self._workflow_id = triggered.run_id, workflow_id
         xcoms = {"run_id": triggered.run_id, "job_id": triggered.job_id, "workflow_id": workflow_id}
         for key, value in xcoms.items():
             context["ti"].xcom_push(key=key, value=value)
@@ -258,6 +262,7 @@ class WRTriggerRunOperator(BaseOperator):
         from airflow_provider_wr.models import RunStatus
 
         self._goes_on = None
+        self._run = run
         context["ti"].xcom_push(key="run", value=run.as_xcom(stage_outputs=self.stage_outputs))
         if run.status != RunStatus.COMPLETED:
             raise run_ended_error(run, final=False)
@@ -266,7 +271,7 @@ class WRTriggerRunOperator(BaseOperator):
         return run.id
 
 
-class WRGetRunOperator(BaseOperator):
+class WRGetRunOperator(KnowsRun, BaseOperator):
     """
     Reads a run as it is now, finished or not, and returns it as the API gives it, key for key.
 
@@ -292,7 +297,8 @@ class WRGetRunOperator(BaseOperator):
         from airflow_provider_wr.waiting import progress_line
 
         with WRHook(self.wr_conn_id) as hook:
-            run = hook.get_run(self.run_id)
+            run = self._run = hook.get_run(self.run_id)
+            self._run_id = run.id
             WRRunLink.push(context, hook.settings, run.id, None)
         log.info("Run %s: %s", run.id, progress_line(run))
         return run.as_xcom(stage_outputs=self.stage_outputs)

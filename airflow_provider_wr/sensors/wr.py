@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_wr.lineage import KnowsRun
 from airflow_provider_wr.links.wr import WRRunLink
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 _TRIGGER_TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
 
 
-class WRRunSensor(BaseSensorOperator):
+class WRRunSensor(KnowsRun, BaseSensorOperator):
     """
     Waits for a run to end, and returns it as the API gives it, key for key.
 
@@ -100,7 +101,7 @@ class WRRunSensor(BaseSensorOperator):
         """Wait, in whatever mode, and return the run."""
         from airflow_provider_wr.protocol import check_uuid
 
-        check_uuid(self.run_id, "run_id")
+        self._run_id = check_uuid(self.run_id, "run_id")
         self._started = self._first_poke(context) or time.time()
         return self._poke_until_done(context)
 
@@ -120,6 +121,7 @@ class WRRunSensor(BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume as a poked sensor would go on: only what skips there skips here."""
+        self._run_id = self.run_id
         if next_method == "__fail__" and (next_kwargs or {}).get("error") in _TRIGGER_TIMEOUTS:
             raise self._timed_out(context, self._limit)
         # A sensor's own way turns every error into a skip under soft_fail, "could not ask" included.
@@ -187,6 +189,7 @@ class WRRunSensor(BaseSensorOperator):
     def _result(self, run: Run) -> dict[str, Any]:
         from airflow_provider_wr.exceptions import run_ended_error
 
+        self._run = run
         if run.status not in self.allowed_statuses:
             raise run_ended_error(run, final=True)
         log.info("%s", run.ending)

@@ -39,16 +39,20 @@ class CleanEnvironment:
         """Make an environment in a folder that is not there yet."""
         environment = cls(folder)
         uv("venv", "--quiet", "--python", sys.executable, folder / "venv")
-        python = folder / "venv" / "bin" / "python"
+        python = environment.program("python")
         uv("pip", "install", "--quiet", "--python", python, "--constraint", CONSTRAINTS, *requirements)
         return environment
+
+    def program(self, name: str) -> Path:
+        """Return the path of a program of the environment."""
+        return self.folder / "venv" / "bin" / name
 
     def run(self, program: str, *arguments: str, status: int = 0) -> str:
         """Run a program of the environment, outside the checkout, and return what it prints."""
         ours = ("AIRFLOW", "PYTHON", "VIRTUAL_ENV", "WR_")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         done = subprocess.run(
-            [self.folder / "venv" / "bin" / program, *arguments],
+            [self.program(program), *arguments],
             cwd=self.folder,
             env={**inherited, "AIRFLOW_HOME": str(self.folder / "airflow"), "COLUMNS": "200"},
             capture_output=True,
