@@ -1,7 +1,8 @@
 """
 A real Airflow triggerer's runner process with many of our triggers: does its event loop stay responsive?
 
-A trigger of our own measures how late the loop wakes it; the others wait for runs of the benchmark's server.
+One trigger measures how late the loop wakes it; the others wait for runs of the benchmark's server. The same is
+measured with as many triggers that do nothing, to see what Airflow itself takes to start and end them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from airflow.executors import workloads
@@ -59,6 +60,21 @@ class LateTrigger(BaseTrigger):
         yield TriggerEvent({"late": most})
 
 
+class IdleTrigger(BaseTrigger):
+    """Does nothing for ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.IdleTrigger", {"seconds": self.seconds}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        await asyncio.sleep(self.seconds)
+        yield TriggerEvent({"run_id": None, "at": time.monotonic()})
+
+
 class _Supervisor(TriggerRunnerSupervisor):
     """Runs the triggers that it is given, without a database."""
 
@@ -78,15 +94,18 @@ class _Supervisor(TriggerRunnerSupervisor):
 
 def main() -> list[dict[str, Any]]:
     """Run the triggers in a real runner process, print what was seen, and return it."""
-    with serve(TRIGGERS, SECONDS) as server, tempfile.TemporaryDirectory() as folder:
+    with serve(TRIGGERS, SECONDS) as server:
         os.environ["AIRFLOW_CONN_WR_BENCHMARK"] = json.dumps(
             {"conn_type": "wr", "host": server.url, "password": "ws_benchmark"}
         )
-        all_ended = os.path.join(folder, "all-ended")
-        fired_at, late = _run(all_ended)
+        ours = [TimedRunTrigger(run_id=_run_id(n), wr_conn_id="wr_benchmark") for n in range(TRIGGERS)]
+        fired, late = _run(ours)
+    _, late_idle = _run([IdleTrigger(SECONDS * (1 + n / TRIGGERS) / 2) for n in range(TRIGGERS)])
+    fired_at = {payload["run_id"]: payload["at"] for payload in fired}
     delays = sorted(fired_at[run_id] - sent for run_id, sent in server.ended_at.items())
     rows = [
         {"seen": "longest block of the event loop, ms", "value": late * 1e3},
+        {"seen": "the same with triggers that do nothing, ms", "value": late_idle * 1e3},
         {"seen": "terminal event to trigger event, p50, ms", "value": delays[len(delays) // 2] * 1e3},
         {"seen": "terminal event to trigger event, p99, ms", "value": delays[len(delays) * 99 // 100] * 1e3},
     ]
@@ -96,25 +115,29 @@ def main() -> list[dict[str, Any]]:
     return rows
 
 
-def _run(all_ended: str) -> tuple[dict[str, float], float]:
-    """Return when each run's trigger fired, and how late the loop was at the most, in seconds."""
-    supervisor = _Supervisor.start(job=None, capacity=TRIGGERS + 1, logger=None)
-    supervisor.add(1, LateTrigger(all_ended))
-    for number in range(TRIGGERS):
-        run_id = f"9e4c7b1a-0000-4000-8000-{number:012d}"
-        supervisor.add(number + 2, TimedRunTrigger(run_id=run_id, wr_conn_id="wr_benchmark"))
-    fired_at: dict[str, float] = {}
-    try:
-        while True:
-            supervisor._service_subprocess(1)
-            while supervisor.events:
-                payload = supervisor.events.popleft().event.payload
-                if "late" in payload:
-                    return fired_at, payload["late"]
-                fired_at[payload["run_id"]] = payload["at"]
-            if supervisor.failed_triggers:
-                raise RuntimeError(f"a trigger failed: {supervisor.failed_triggers[0]}")
-            if len(fired_at) == TRIGGERS:
-                open(all_ended, "w").close()
-    finally:
-        supervisor.kill(force=True)
+def _run_id(number: int) -> str:
+    return f"9e4c7b1a-0000-4000-8000-{number:012d}"
+
+
+def _run(triggers: Sequence[BaseTrigger]) -> tuple[list[dict[str, Any]], float]:
+    """Run the triggers; returns what they fired, and how late the loop was at the most, in seconds."""
+    fired: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        all_ended = os.path.join(folder, "all-ended")
+        supervisor = _Supervisor.start(job=None, capacity=len(triggers) + 1, logger=None)
+        try:
+            for number, trigger in enumerate((LateTrigger(all_ended), *triggers)):
+                supervisor.add(number + 1, trigger)
+            while True:
+                supervisor._service_subprocess(1)
+                while supervisor.events:
+                    payload = supervisor.events.popleft().event.payload
+                    if "late" in payload:
+                        return fired, payload["late"]
+                    fired.append(payload)
+                if supervisor.failed_triggers:
+                    raise RuntimeError(f"a trigger failed: {supervisor.failed_triggers[0]}")
+                if len(fired) == len(triggers):
+                    open(all_ended, "w").close()
+        finally:
+            supervisor.kill(force=True)
