@@ -15,6 +15,8 @@ class Behaviour:
 
     seconds: float = 0.2
     """How long each attempt takes."""
+    hold: bool = False
+    """The stage goes on after that until an update of its component takes the hold away."""
     fail_attempts: int = 0
     """How many attempts fail, and are repeated, before the one that counts."""
     fail_with: str | None = None
@@ -29,6 +31,7 @@ class Behaviour:
         """Read the keys the sandbox knows and leave all others alone; ValueError names a bad one."""
         return cls(
             seconds=_number(config, "seconds", cls.seconds),
+            hold=_flag(config, "hold"),
             fail_attempts=_integer(config, "failAttempts", cls.fail_attempts, MAX_ATTEMPTS),
             fail_with=_text(config, "failWith"),
             cancel_run=_text(config, "cancelRun"),
@@ -47,6 +50,13 @@ def _integer(config: dict[str, Any], key: str, default: int, most: int) -> int:
     value = config.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
         raise ValueError(f"{key} must be a whole number from 0 to {most}, not {value!r}")
+    return value
+
+
+def _flag(config: dict[str, Any], key: str) -> bool:
+    value = config.get(key, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"{key} must be true or false, not {value!r}")
     return value
 
 

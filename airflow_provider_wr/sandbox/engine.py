@@ -92,6 +92,8 @@ class _Mover:
             stage.dispatch(attempt)
             self._changed()
             await asyncio.sleep(behaviour.seconds * self.pace)
+        if behaviour.hold:
+            await stage.component.let_go.wait()
         if behaviour.cancel_run is not None:
             raise RunCanceled(behaviour.cancel_run)
         if behaviour.fail_with is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,8 @@ class Component:
     body: Component | None = None
     """The component a FOR_EACH runs once per item."""
     config: dict[str, Any] = field(default_factory=dict)
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while the config does not hold the stages."""
 
     def update(
         self,
@@ -48,6 +51,10 @@ class Component:
         self.config = {**self.config, **(config or {})}
         self.name = self.name if name is None else name
         self.position = self.position if position is None else position
+        if self.config.get("hold"):
+            self.let_go.clear()
+        else:
+            self.let_go.set()
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -43,6 +44,13 @@ Configs = dict[str, dict[str, Any]]
             ["FAILED", "CANCELED", "CANCELED", "CANCELED"],
             1,
             id="bad config",
+        ),
+        pytest.param(
+            {"Notify": {"hold": "no"}},
+            "FAILED",
+            ["COMPLETED"] * 3 + ["FAILED"] + ["COMPLETED"] * 5,
+            14,
+            id="bad hold",
         ),
     ],
 )
@@ -92,6 +100,15 @@ def test_config_is_shared_by_runs_and_read_when_a_stage_starts(api: Api) -> None
     first = api.trigger()
     api.update("Notify", config={"for": "second"})
     assert api.finish(first)["runStages"][3]["output"]["for"] == "second"
+
+
+def test_held_runs_end_when_they_are_let_go(api: Api) -> None:
+    api.configure({"Quote": {"seconds": 0, "hold": True, "limit": 1}})
+    runs = [api.trigger() for _ in range(2)]
+    time.sleep(0.3)
+    assert [api.run(run_id)["runStages"][0]["status"] for run_id in runs] == ["RUNNING"] * 2
+    api.update("Quote", config={"hold": False, "limit": 2})
+    assert [api.finish(run_id)["runStages"][0]["output"]["limit"] for run_id in runs] == [1, 1]
 
 
 def test_a_stream_tells_every_step_and_ends(api: Api) -> None:
