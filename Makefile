@@ -6,6 +6,13 @@ BIN := .venv/bin
 UV := $(BIN)/uv --system-certs
 READY := .venv/.ready
 
+# $(call debian,PACKAGE,CHECK,AFTER): where CHECK fails, install this package of Debian's and run AFTER, or say that
+# it cannot be done.
+debian = @$(2) >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	said=$$({ apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(1) $(if $(3),&& $(3)); } 2>&1); } || \
+	printf '%s\n' $${said:+"$$said"} 'There is no $(1), and no way to install it here.'
+
 .PHONY: help demo test test-e2e test-ui test-package lint format pre-commit docs bench build audit test-lowest \
 	fuzz constraints clean
 
@@ -19,12 +26,11 @@ test: lint  ## lint, then run the tests
 	$(BIN)/python -m pytest --ignore tests/e2e --ignore tests/package --ignore tests/ui
 
 test-e2e: $(READY)  ## run the tests in a real Airflow that loses workers and triggerers; takes some minutes
+	$(call debian,postgresql,ls /usr/lib/postgresql/*/bin/postgres,service postgresql stop)
 	$(BIN)/python -m pytest tests/e2e
 
 test-ui: $(READY)  ## run the tests of Airflow's UI in headless Chromium; WR_SCREENSHOTS=1 renews docs/img
-	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-		apt-get update -qq && apt-get install -qq --no-install-recommends chromium >/dev/null; } || \
-		echo 'There is no chromium, and no way to install it here.'
+	$(call debian,chromium,command -v chromium)
 	$(BIN)/python -m pytest tests/ui
 
 test-package: $(READY)  ## test the wheel and the sdist in clean environments, one of them with OpenLineage

@@ -1,4 +1,4 @@
-"""What all tests share: an Airflow home of their own, and an Airflow database for those that run DAGs."""
+"""What all tests share: an Airflow home of their own, and databases for those that need one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +27,14 @@ def airflow_db() -> None:
     from airflow.utils.db import initdb
 
     initdb()
+
+
+@pytest.fixture(scope="session")
+def postgres_programs() -> Path:
+    """The folder with the programs of a PostgreSQL server, for ``dev.postgres``."""
+    from dev.postgres import find_programs
+
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("there is no PostgreSQL: install Debian's with `apt-get install postgresql`")
+    return programs
