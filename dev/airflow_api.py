@@ -33,6 +33,10 @@ class AirflowApi:
         """Return the status of each component that Airflow watches: ``healthy`` or not."""
         return {name: part["status"] for name, part in self._get("/monitor/health").items()}
 
+    def triggerers(self) -> set[int]:
+        """Return the ids of the triggerers that are alive: those whose heartbeat is not old."""
+        return {job["id"] for job in self._get("/jobs", job_type="TriggererJob", is_alive=True)["jobs"]}
+
     def dags(self) -> list[Json]:
         """Return the DAGs that have been parsed (100 at most)."""
         return list(self._get("/dags", limit=100, exclude_stale=False)["dags"])

@@ -1,4 +1,4 @@
-"""One Airflow for all end-to-end tests, and sandboxes for it to talk to."""
+"""One Airflow for most end-to-end tests, and sandboxes for all of them to talk to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,28 +51,44 @@ def take_rabbit(herd: list[Rabbit]) -> Callable[[], Rabbit]:
     return iter(herd).__next__
 
 
-@pytest.fixture(scope="session")
-def airflow(herd: list[Rabbit], request: pytest.FixtureRequest) -> Iterator[LocalAirflow]:
-    """An Airflow that is up; its folder stays after a failure."""
+@contextmanager
+def new_home(session: pytest.Session) -> Iterator[Path]:
+    """Make a folder for an Airflow; it stays after a failure."""
     home = Path(tempfile.mkdtemp(prefix="wr-e2e-"))
-    connections = {name: value for name, value in os.environ.items() if name.startswith("AIRFLOW_CONN_WR_")}
-    port = str(free_port())
-    others = {
-        LITERAL: herd[-1].start_run(),
-        LITERAL_CONN: herd[-1].conn_id,
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=30",
-    }
-    with LocalAirflow(home, DAGS, env={**SETTINGS, **connections, **others}) as airflow:
-        # The tasks have an API server of their own. On SQLite a server that serves both may lock itself out: its
-        # event loop waits to log our request, while a task's transaction waits for the event loop to commit.
-        airflow.start("api-server", "execution-api", "--apps", "execution", "--port", port)
-        airflow.wait_ready(240)
-        yield airflow
-    if request.session.testsfailed:
+    yield home
+    if session.testsfailed:
         print(f"All of Airflow's files: {home}", file=sys.stderr)
     else:
         shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def settings(herd: list[Rabbit]) -> dict[str, str]:
+    """The environment of an Airflow: how it is set up, and its connections to all sandboxes."""
+    connections = {name: value for name, value in os.environ.items() if name.startswith("AIRFLOW_CONN_WR_")}
+    return {**SETTINGS, **connections}
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    herd: list[Rabbit], settings: dict[str, str], request: pytest.FixtureRequest
+) -> Iterator[LocalAirflow]:
+    """An Airflow that is up."""
+    port = str(free_port())
+    with new_home(request.session) as home:
+        others = {
+            LITERAL: herd[-1].start_run(),
+            LITERAL_CONN: herd[-1].conn_id,
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=30",
+        }
+        with LocalAirflow(home, DAGS, env={**settings, **others}) as airflow:
+            # The tasks have an API server of their own. On SQLite a server that serves both may lock itself out:
+            # its event loop waits to log our request, while a task's transaction waits for the event loop to
+            # commit.
+            airflow.start("api-server", "execution-api", "--apps", "execution", "--port", port)
+            airflow.wait_ready(240)
+            yield airflow
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
@@ -98,9 +100,26 @@ class DagRun:
 
     def workers(self, task_id: str) -> int:
         """Return how many worker processes the last try of a task has used."""
-        folder = self.airflow.home / "logs" / f"dag_id={self.dag_id}" / f"run_id={self.run_id}"
-        logs = sorted((folder / f"task_id={task_id}").glob("attempt=?.log"))
+        logs = sorted(self._logs(task_id).glob("attempt=?.log"))
         return logs[-1].read_text().count('"event":"DAG bundles loaded') if logs else 0
+
+    def triggerers(self, task_id: str) -> dict[int, str]:
+        """Return the ids of the triggerers that its trigger ran in, and since when: ISO 8601, UTC."""
+        return {
+            int(log.name.split(".")[-2]): str(json.loads(log.read_text().splitlines()[0])["timestamp"])
+            for log in self._logs(task_id).glob("attempt=?.log.trigger.*.log")
+        }
+
+    def trigger_events(self, task_id: str) -> int:
+        """Return how many events its trigger has fired, in whatever triggerer."""
+        logs = [
+            *self._logs(task_id).glob("attempt=?.log.trigger.*.log"),
+            # A triggerer may say so late, and then in its own log.
+            *(self.airflow.home / "logs").glob("triggerer*.log"),
+        ]
+        name = f"{self.dag_id}/{self.run_id}/{task_id}/"
+        lines = [line for log in logs for line in log.read_text().splitlines()]
+        return sum("Trigger fired event" in line and name in line for line in lines)
 
     def deferred_without_process(self) -> set[str]:
         """Return the tasks that are deferred now, and whose worker is gone."""
@@ -108,3 +127,7 @@ class DagRun:
         return {
             task["task_id"] for task in self.tasks() if task["state"] == "deferred" and task["pid"] not in pids
         }
+
+    def _logs(self, task_id: str) -> Path:
+        dag_run = self.airflow.home / "logs" / f"dag_id={self.dag_id}" / f"run_id={self.run_id}"
+        return dag_run / f"task_id={task_id}"
