@@ -54,6 +54,11 @@ class AirflowApi:
         """Return the DAG run as it is now; its ``state`` is what most callers want."""
         return self._get(f"/dags/{dag_id}/dagRuns/{run_id}")
 
+    def asset_events(self, dag_id: str, run_id: str) -> list[Json]:
+        """Return the updates of assets that a DAG run made (100 at most)."""
+        found = self._get("/assets/events", source_dag_id=dag_id, source_run_id=run_id, limit=100)
+        return list(found["asset_events"])
+
     def task_instances(self, dag_id: str, run_id: str) -> list[Json]:
         """Return the task instances of a DAG run, one per mapped instance (100 at most)."""
         return list(self._get(_tasks(dag_id, run_id), limit=100)["task_instances"])

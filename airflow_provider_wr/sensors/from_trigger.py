@@ -63,10 +63,12 @@ def _pull(task_id: str, key: str) -> str:
     return f"{{{{ ti.xcom_pull(task_ids={task_id!r}, key={key!r}, map_indexes=-1) }}}}"
 
 
-def cannot_end() -> str | None:
-    """Say why no task can end in the triggerer here; None when one can."""
+def cannot_end(sensor: BaseSensorOperator) -> str | None:
+    """Say why the sensor cannot end in the triggerer here; None when it can."""
     if not AIRFLOW_V_3_3_PLUS:
         return "Airflow can do so from 3.3 on"
+    if sensor.outlets:
+        return "Airflow updates the assets of its outlets only there"
     from airflow.listeners.listener import get_listener_manager
 
     if get_listener_manager().has_listeners:

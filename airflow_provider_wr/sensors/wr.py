@@ -211,7 +211,7 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
     def _prepare_end(self) -> None:
         from airflow_provider_wr.sensors.from_trigger import cannot_end
 
-        if reason := cannot_end():
+        if reason := cannot_end(self):
             _warn("end", self.task_id, reason)
             self.end_from_trigger = False
 

@@ -27,6 +27,7 @@ WORKERS = {
     "pull_by_key": 1,
     "literal": 1,
     "pull_from_list": 2,
+    "with_outlet": 1,
 }
 
 LISTENER = """
@@ -102,14 +103,23 @@ def test_a_mapped_sensor_waits_too(dag_run: DagRun) -> None:
     assert dag_run.xcom("mapped", map_index=0)["id"] == dag_run.xcom("trigger")
 
 
+def test_the_end_of_a_wait_updates_the_assets_of_its_task(airflow: LocalAirflow, dag_run: DagRun) -> None:
+    (event,) = airflow.asset_events("from_trigger", dag_run.run_id)
+
+    assert event["source_task_id"] == "with_outlet"
+    assert event["uri"] == "x-white-rabbit://e2e"
+
+
 def test_what_cannot_start_in_the_triggerer_is_told_when_the_dag_is_parsed(tmp_path: Path) -> None:
     parsed = parse(tmp_path, "from_trigger.py")
 
     assert parsed["errors"] == {}
-    assert sorted(parsed["start"]) == ["literal", "output", "output_by_key", "pull", "pull_by_key"]
-    assert len(parsed["warnings"]) == 2
+    assert sorted(parsed["start"]) == ["literal", "output", "output_by_key", "pull", "pull_by_key", "with_outlet"]
+    assert parsed["end"] == []
+    assert len(parsed["warnings"]) == 3
     assert "pull_from_list cannot start in the triggerer" in parsed["warnings"][0]
-    assert "mapped cannot start in the triggerer" in parsed["warnings"][1]
+    assert "with_outlet cannot end in the triggerer" in parsed["warnings"][1]
+    assert "mapped cannot start in the triggerer" in parsed["warnings"][2]
 
 
 def test_beside_a_listener_no_sensor_ends_in_the_triggerer(tmp_path: Path) -> None:

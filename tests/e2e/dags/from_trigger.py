@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, Asset, Param
 
 from airflow_provider_wr.operators.wr import WRTriggerRunOperator
 from airflow_provider_wr.sensors.wr import WRRunSensor
@@ -28,6 +28,15 @@ with DAG("from_trigger", schedule=None, params={"conn_id": Param("wr_default", t
             start_from_trigger=True,
             timeout=120,
         )
+    trigger >> WRRunSensor(
+        task_id="with_outlet",
+        run_id=trigger.output,
+        wr_conn_id="{{ params.conn_id }}",
+        start_from_trigger=True,
+        end_from_trigger=True,
+        outlets=[Asset("x-white-rabbit://e2e")],
+        timeout=120,
+    )
     trigger >> WRRunSensor.partial(
         task_id="mapped", wr_conn_id="{{ params.conn_id }}", start_from_trigger=True, timeout=120
     ).expand(run_id=[trigger.output])
