@@ -54,6 +54,10 @@ class AirflowApi:
         """Return the DAG run as it is now; its ``state`` is what most callers want."""
         return self._get(f"/dags/{dag_id}/dagRuns/{run_id}")
 
+    def dag_runs(self, dag_id: str) -> list[Json]:
+        """Return the runs of a DAG (100 at most)."""
+        return list(self._get(f"/dags/{dag_id}/dagRuns", limit=100)["dag_runs"])
+
     def asset_events(self, dag_id: str, run_id: str) -> list[Json]:
         """Return the updates of assets that a DAG run made (100 at most)."""
         found = self._get("/assets/events", source_dag_id=dag_id, source_run_id=run_id, limit=100)

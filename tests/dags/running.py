@@ -71,14 +71,9 @@ def run_tasks(
 
 def run_file(path: Path, *, conf: dict[str, Any] | None = None) -> DagRun:
     """Run the DAG of a file in the DAGs folder; the file must not stay there, or every later run parses it."""
-    try:
-        from airflow.dag_processing.dagbag import DagBag
-    except ImportError:  # below Airflow 3.2
-        from airflow.models import DagBag
-
     ended_in.clear()
     try:
-        bag = DagBag(path)
+        bag = read_dags(path)
         assert not bag.import_errors, bag.import_errors
         (dag,) = bag.dags.values()
         run = dag.test(run_conf=conf)
@@ -92,6 +87,16 @@ def run_file(path: Path, *, conf: dict[str, Any] | None = None) -> DagRun:
         xcoms={each.task_id: _xcoms(run, each.task_id) for each in instances},
         errors=dict(ended_in),
     )
+
+
+def read_dags(path: Path) -> Any:
+    """Return the DagBag of a file, or of all files of a folder."""
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # below Airflow 3.2
+        from airflow.models import DagBag
+
+    return DagBag(path)
 
 
 def _folder() -> Path:

@@ -18,6 +18,7 @@ from dev.local_airflow import LocalAirflow, free_port
 from .rabbit import LITERAL, LITERAL_CONN, Rabbit, rabbits
 
 DAGS = Path(__file__).parent / "dags"
+EXAMPLES = Path(__file__).parents[2] / "example_dags"
 
 SETTINGS = {
     "AIRFLOW__CORE__PARALLELISM": "16",
@@ -48,7 +49,14 @@ def herd() -> Iterator[list[Rabbit]]:
 @pytest.fixture(scope="session")
 def take_rabbit(herd: list[Rabbit]) -> Callable[[], Rabbit]:
     """Return a sandbox that no other test has."""
-    return iter(herd).__next__
+    return iter(herd[1:]).__next__
+
+
+@pytest.fixture
+def default_rabbit(herd: list[Rabbit]) -> Rabbit:
+    """The sandbox of the example DAGs, put back to the start."""
+    herd[0].control.reset()
+    return herd[0]
 
 
 @contextmanager
@@ -73,16 +81,18 @@ def settings(herd: list[Rabbit]) -> dict[str, str]:
 def airflow(
     herd: list[Rabbit], settings: dict[str, str], request: pytest.FixtureRequest
 ) -> Iterator[LocalAirflow]:
-    """An Airflow that is up."""
+    """An Airflow that is up, with our DAGs and the examples."""
     port = str(free_port())
     with new_home(request.session) as home:
+        for folder in (DAGS, EXAMPLES):
+            shutil.copytree(folder, home / "dags", dirs_exist_ok=True)
         others = {
             LITERAL: herd[-1].start_run(),
             LITERAL_CONN: herd[-1].conn_id,
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=30",
         }
-        with LocalAirflow(home, DAGS, env={**settings, **others}) as airflow:
+        with LocalAirflow(home, home / "dags", env={**settings, **others}) as airflow:
             # The tasks have an API server of their own. On SQLite a server that serves both may lock itself out:
             # its event loop waits to log our request, while a task's transaction waits for the event loop to
             # commit.

@@ -39,13 +39,13 @@ def shared_api(url: str) -> SharedApi:
 
 
 class DagRun:
-    """A run of a DAG, started when this is made. It may live in a thread of its own."""
+    """A run of a DAG: the one of this id, or else a new one, started now. It may live in a thread of its own."""
 
-    def __init__(self, airflow: LocalAirflow, dag_id: str, **params: object) -> None:
+    def __init__(self, airflow: LocalAirflow, dag_id: str, *, run_id: str | None = None, **params: object) -> None:
         self.airflow = airflow
         self.dag_id = dag_id
         self._api = shared_api(airflow.url)
-        self.run_id = self._api.trigger(dag_id, params)
+        self.run_id = run_id or self._api.trigger(dag_id, params)
 
     def wait_until(self, what: str, condition: Callable[[], bool], every: float = 0.2) -> None:
         """Wait until the condition holds; ``what`` it is goes into the TimeoutError."""

@@ -55,6 +55,7 @@ class Rabbit(Sandbox):
 
 
 def rabbits() -> Iterator[Rabbit]:
-    """Yield new sandboxes; each must be closed."""
+    """Yield new sandboxes, the one of the example DAGs first; each must be closed."""
+    yield Rabbit("wr_default")
     for number in range(COUNT):
         yield Rabbit(f"wr_{number}")
