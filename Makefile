@@ -19,7 +19,7 @@ debian = @$(2) >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >
 help:  ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' Makefile
 
-demo: $(READY)  ## run the example DAGs in a real Airflow against the sandbox; KEEP=1 leaves it up
+demo: $(READY)  ## run two of the example DAGs in a real Airflow against the sandbox; KEEP=1 leaves it up
 	$(BIN)/python -m dev.demo
 
 test: lint  ## lint, then run the tests

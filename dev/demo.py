@@ -1,6 +1,6 @@
-"""`make demo`: run the example DAGs in a real Airflow against the sandbox, and check what they did.
+"""`make demo`: run two of the example DAGs in a real Airflow against the sandbox, and check what they did.
 
-With ``KEEP=1`` in the environment everything stays up until Ctrl-C, for a look around.
+With ``KEEP=1`` in the environment everything stays up until Ctrl-C, for a look around and for the other examples.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def demonstrate(home: Path, *, keep: bool) -> int:
 
 def wait_for_ctrl_c(airflow: LocalAirflow, run_urls: list[str]) -> None:
     """Say where to look and wait for SIGINT, for as long as all components run."""
-    print(f"\nAirflow:  {airflow.url}")
+    print(f"\nAirflow:  {airflow.url} (the other example DAGs are there to be triggered)")
     for url in run_urls:
         print(f"Run page: {url}")
     print("Press Ctrl-C to end.", flush=True)
