@@ -8,8 +8,13 @@ import signal
 import threading
 from contextlib import suppress
 
-from airflow_provider_wr.sandbox.server import Sandbox
+from airflow_provider_wr.sandbox import WITHOUT_EXTRA
 from airflow_provider_wr.sandbox.workflow import API_KEY
+
+try:
+    from airflow_provider_wr.sandbox.server import Sandbox
+except ImportError as error:
+    raise SystemExit(f"{WITHOUT_EXTRA} ({error})") from None
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_wr.sandbox import WITHOUT_EXTRA
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -18,7 +20,7 @@ def _wr_sandbox_server() -> Iterator[Sandbox]:
     try:
         from airflow_provider_wr.sandbox.server import Sandbox
     except ImportError as error:
-        pytest.fail(f"wr_sandbox needs the sandbox: pip install 'airflow-provider-wr[sandbox]' ({error})")
+        pytest.fail(f"{WITHOUT_EXTRA} ({error})")
     with Sandbox() as sandbox:
         yield sandbox
 

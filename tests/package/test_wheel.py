@@ -16,6 +16,7 @@ from markdown_it.token import Token
 
 import airflow_provider_wr
 from airflow_provider_wr import form
+from airflow_provider_wr.sandbox import WITHOUT_EXTRA
 
 from .conftest import ROOT, Built, CleanEnvironment, uv
 
@@ -152,7 +153,7 @@ def test_of_a_dag(wr_sandbox):
 @pytest.mark.parametrize(
     ("extra", "status", "says"),
     [
-        ("", 1, "wr_sandbox needs the sandbox: pip install 'airflow-provider-wr[sandbox]'"),
+        ("", 1, WITHOUT_EXTRA),
         ("[sandbox]", 0, "2 passed"),
     ],
     ids=["without the extra", "with it"],

@@ -183,3 +183,13 @@ def test_the_fixture(tmp_path: Path, conftest: str, outcome: int, words: str) ->
     )
     assert result.returncode == outcome, result.stdout
     assert words in result.stdout
+
+
+def test_the_command_says_what_it_needs_where_its_extra_is_missing() -> None:
+    as_good_as_missing = "import sys; sys.modules['sse_starlette'] = None"
+    run = "import runpy; runpy.run_module('airflow_provider_wr.sandbox', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{as_good_as_missing}; {run}"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("the sandbox needs its extra: pip install 'airflow-provider-wr[sandbox]' (")
