@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from docs.blocks import blocks
+from environments import ROOT, CleanEnvironment
 from servers import RawServer
 
 from airflow_provider_wr import __version__
@@ -26,7 +27,7 @@ from airflow_provider_wr.sandbox.server import Sandbox
 from airflow_provider_wr.sandbox.workflow import API_KEY
 from dev.local_airflow import LocalAirflow
 
-from .conftest import ROOT, Built, CleanEnvironment
+from .conftest import Built
 
 DAGS = Path(__file__).parent / "dags"
 FACET = "whiteRabbit_run"

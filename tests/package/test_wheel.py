@@ -11,6 +11,7 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
+from environments import ROOT, CleanEnvironment, uv
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -18,7 +19,7 @@ import airflow_provider_wr
 from airflow_provider_wr import form
 from airflow_provider_wr.sandbox import WITHOUT_EXTRA
 
-from .conftest import ROOT, Built, CleanEnvironment, uv
+from .conftest import Built
 
 TARGETED = ("link_open", "image")  # what Markdown calls what has a target
 
