@@ -24,7 +24,7 @@ from yarl import URL
 
 from airflow_provider_wr import form, protocol, waiting
 from airflow_provider_wr.connection import WRSettings
-from airflow_provider_wr.exceptions import WRError, WRNotFoundError
+from airflow_provider_wr.exceptions import WRAuthError, WRError, WRNotFoundError
 from airflow_provider_wr.hooks import aiohttp_session, requests_session
 from airflow_provider_wr.hooks.aiohttp_session import Patience, SharedSession, timeout
 from airflow_provider_wr.hooks.requests_session import cut_off
@@ -206,14 +206,23 @@ class WRHook(BaseHook):
                 stream.close()
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask for a run that cannot exist: "not found" means that the API accepts the key."""
+        """
+        Ask, once, for a run that cannot exist: "not found" means that the API accepts the key.
+
+        Returns whether it does, and what to tell the user.
+        """
         try:
-            self.send(protocol.get_run(NO_RUN))
-        except WRNotFoundError:
+            self.get_run_once(NO_RUN, within=None)
+        except WRNotFoundError as error:
+            if isinstance(error.details, str):
+                return False, f"{self.settings.base_url} answered 404, but not in JSON: is it White Rabbit's API?"
             return True, f"The API at {self.settings.base_url} accepts the key"
+        except WRAuthError as error:
+            return False, f"The API at {self.settings.base_url} refuses the key: {error}"
         except Exception as error:
-            return False, str(error)
-        return False, "The API found a run that cannot exist: is the host White Rabbit's?"
+            # Airflow's Test button looks the connection up under a name that it made up.
+            return False, str(error).removeprefix(f"connection {self.wr_conn_id!r}: ")
+        return False, f"{self.settings.base_url} found a run that cannot exist: is it White Rabbit's API?"
 
     def choose_workflow(self, workflow_id: str | None = None) -> str:
         """Return the workflow that a call is for: the one given, or else the hook's, or the connection's."""

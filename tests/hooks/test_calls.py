@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from servers import COMPONENT_ID, RUN_ID, STREAM_HEAD, WORKFLOW_ID, Peer, Request, event, run
+from servers import COMPONENT_ID, RUN_ID, STREAM_HEAD, WORKFLOW_ID, Peer, Request, event, free_port, run
 
 from airflow_provider_wr.exceptions import WRAuthError, WRNotFoundError, WRValidationError
 from airflow_provider_wr.hooks.wr import NO_RUN, WRAsyncHook, WRHook
@@ -323,30 +323,62 @@ async def test_leaving_an_asynchronous_stream_early_closes_its_connection(serve:
         await asyncio.to_thread(server.wait_until_alone)
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "works", "says"),
-    [
-        (404, {"error": "Not Found", "message": "Run not found"}, True, "accepts the key"),
-        (401, {"errors": [{"code": "U", "message": "Invalid API key"}]}, False, "Invalid API key"),
-        (200, run(id=NO_RUN), False, "is the host"),
-        (502, "<html>", False, "answered 502"),
-    ],
-)
-def test_test_connection_tells_whether_the_key_is_accepted(
-    serve: Serve, status: int, body: Any, works: bool, says: str
+ASKED = f"GET /v1/sdk/workflows/executions/{NO_RUN}"
+ANSWERS: dict[str, tuple[tuple[Any, ...], bool, str]] = {
+    "404": ((404, {"error": "Not Found", "message": "Run not found"}), True, "The API at URL accepts the key"),
+    "404 without a body": ((404,), True, "The API at URL accepts the key"),
+    "404 with a page": ((404, "<html>"), False, "URL answered 404, but not in JSON: is it White Rabbit's API?"),
+    "401": (
+        (401, {"errors": [{"code": "U", "message": "Invalid API key"}]}),
+        False,
+        "The API at URL refuses the key: CALL answered 401: Invalid API key "
+        "(check the API key in the Airflow connection's password)",
+    ),
+    "403": (
+        (403, {"error": "Forbidden", "message": "No access"}),
+        False,
+        "The API at URL refuses the key: CALL answered 403: No access "
+        "(the API key may be limited to other workflows: see Workspace Settings, API Keys)",
+    ),
+    "200": ((200, run(id=NO_RUN)), False, "URL found a run that cannot exist: is it White Rabbit's API?"),
+    "200 with a page": ((200, "<html>"), False, "CALL answered 200: the answer is not JSON: <html>"),
+    "302": (
+        (302, b"", {"Location": "https://elsewhere.example/"}),
+        False,
+        "CALL answered 302: redirected to https://elsewhere.example/, which is not followed: "
+        "set the connection's host to where the API is",
+    ),
+    "429": ((429, {"message": "Rate limit exceeded"}), False, "CALL answered 429: Rate limit exceeded"),
+    "502": (
+        (502, "<html>"),
+        False,
+        "CALL answered 502: <html> (the fault is on the other side: try again later)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("answer", "works", "says"), ANSWERS.values(), ids=ANSWERS)
+def test_test_connection_asks_once_and_tells_whether_the_key_is_accepted(
+    serve: Serve, answer: tuple[Any, ...], works: bool, says: str
 ) -> None:
-    serve(lambda request, peer: peer.answer(status, body))
+    server = serve(lambda request, peer: peer.answer(*answer))
     with WRHook() as hook:
-        result, message = hook.test_connection()
-    assert result is works
-    assert says in message
+        assert hook.test_connection() == (works, says.replace("URL", server.url).replace("CALL", ASKED))
+    assert server.count() == 1
+
+
+def test_test_connection_tells_of_a_connection_refused(connect: Connect) -> None:
+    connect(f"http://127.0.0.1:{free_port()}")
+    works, message = WRHook().test_connection()
+    assert not works
+    assert message.startswith(f"{ASKED}: no connection could be made: ")
+    assert "Connection refused" in message
 
 
 def test_test_connection_tells_of_a_bad_connection(connect: Connect) -> None:
     connect("ftp://127.0.0.1")
-    works, message = WRHook().test_connection()
-    assert not works
-    assert "http(s) URL" in message
+    message = "the host is not an http(s) URL without a query, and not a host name"
+    assert WRHook().test_connection() == (False, message)
 
 
 def test_a_closed_hook_can_be_used_again(serve: Serve) -> None:
