@@ -79,12 +79,26 @@ def test_the_form_names_and_describes_every_field(page: Page, airflow: LocalAirf
     expect(dialog.input("API secret")).to_have_attribute("type", "password")
 
 
-def test_the_test_button_shows_the_answer(
+def test_the_test_button_tells_of_a_key_that_is_accepted(
     page: Page, airflow: LocalAirflow, sandbox: Sandbox, connection: str
 ) -> None:
     notification = Connections(page, airflow.url).test(connection)
     expect(notification).to_contain_text("Test Connection Successful")
     expect(notification).to_contain_text(f"The API at {sandbox.url} accepts the key")
+
+
+def test_the_test_button_tells_of_a_key_that_is_refused(
+    page: Page, airflow: LocalAirflow, sandbox: Sandbox
+) -> None:
+    dialog = Connections(page, airflow.url).add("wr_refused")
+    dialog.input("Base URL").fill(sandbox.url)
+    dialog.input("API key").fill("ws_of_somebody_else")
+    dialog.input("Port").fill(sandbox.url.rpartition(":")[2])  # as above
+    dialog.submit("Save")
+    notification = Connections(page, airflow.url).test("wr_refused")
+    expect(notification).to_contain_text("Test Connection Failed")
+    expect(notification).to_contain_text(f"The API at {sandbox.url} refuses the key")
+    expect(notification).to_contain_text("Invalid API key")
 
 
 def test_the_params_of_the_form_reach_the_component(sandbox: Sandbox, completed: DagRunPage) -> None:
