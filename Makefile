@@ -4,6 +4,7 @@ AIRFLOW := apache-airflow==3.3.2
 
 BIN := .venv/bin
 UV := $(BIN)/uv --system-certs
+PIN := $(UV) pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate --upgrade
 READY := .venv/.ready
 
 # $(call debian,PACKAGE,CHECK,AFTER): where CHECK fails, install this package of Debian's and run AFTER, or say that
@@ -29,7 +30,7 @@ test-e2e: $(READY)  ## run the tests in a real Airflow that loses workers and tr
 	$(call debian,postgresql,ls /usr/lib/postgresql/*/bin/postgres,service postgresql stop)
 	$(BIN)/python -m pytest tests/e2e
 
-test-ui: $(READY)  ## run the tests of Airflow's UI in headless Chromium; WR_SCREENSHOTS=1 renews docs/img
+test-ui: $(READY)  ## run the tests of the UI of Airflow 3.3 and 2.11 in headless Chromium; WR_SCREENSHOTS=1 renews docs/img
 	$(call debian,chromium,command -v chromium)
 	$(BIN)/python -m pytest tests/ui
 
@@ -76,9 +77,9 @@ fuzz: $(READY)  ## feed the parsers whatever a fuzzer thinks of, for a minute
 		rm -r "$$corpus"; \
 	done
 
-constraints: $(READY)  ## choose the versions in dev/constraints.txt anew
-	printf '%s\n' '$(AIRFLOW)' uv | $(UV) pip compile --quiet --universal --python-version 3.10 \
-		--no-header --no-annotate --upgrade --extra bench --extra openlineage -o dev/constraints.txt pyproject.toml -
+constraints: $(READY)  ## choose the versions in dev/constraints*.txt anew
+	printf '%s\n' '$(AIRFLOW)' uv | $(PIN) --extra bench --extra openlineage -o dev/constraints.txt pyproject.toml -
+	echo 'apache-airflow==2.11.*' | $(PIN) -o dev/constraints-2.11.txt pyproject.toml -
 
 clean:  ## remove everything that make made
 	rm -rf .venv .venv-lowest .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

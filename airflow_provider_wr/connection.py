@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_wr.exceptions import WRValidationError
+from airflow_provider_wr.form import STORED_SECRET
 from airflow_provider_wr.protocol import check_uuid
 from airflow_provider_wr.signing import Signer
 
@@ -75,6 +76,10 @@ class WRSettings:
         if unknown := sorted(extra.keys() - _EXTRAS):
             raise WRValidationError(f"unknown extra {unknown[0]!r}; known are {', '.join(sorted(_EXTRAS))}")
         api_secret = _text(extra, "api_secret")
+        if api_secret == STORED_SECRET:
+            raise WRValidationError(
+                "the form does not send along what is secret: type the API key and secret again to test them"
+            )
         for secret in filter(None, (conn.password, (conn.password or "").strip(), api_secret)):
             _secrets_masker().mask_secret(secret)
         workflow_id = _text(extra, "workflow_id")

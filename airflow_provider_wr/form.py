@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+#: What stands for a stored secret in the form of Airflow 2.11: where it comes back, the secret is kept.
+STORED_SECRET = "RATHER_LONG_SENSITIVE_FIELD_PLACEHOLDER"  # noqa: S105 - no secret
+
 #: Airflow's own fields, in the form that provider info has them.
 BEHAVIOUR: dict[str, Any] = {
     "hidden-fields": ["login"],
@@ -44,14 +47,14 @@ FIELDS: dict[str, dict[str, Any]] = {
 
 def widgets() -> dict[str, Any]:
     """Return :data:`FIELDS` as the form of Airflow 2.11 to 3.1 has them."""
-    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
+    from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
     from wtforms import BooleanField, PasswordField, StringField
 
     def widget(label: str, description: str, schema: dict[str, Any]) -> Any:
         if "boolean" in schema["type"]:
-            return BooleanField(label, description=description)
+            return BooleanField(label, description=description, widget=_draw_box)
         if schema.get("format") == "password":
-            return PasswordField(label, description=description, widget=BS3PasswordFieldWidget())
+            return PasswordField(label, description=description, widget=_draw_secret)
         return StringField(label, description=description, widget=BS3TextFieldWidget())
 
     return {name: widget(**field) for name, field in FIELDS.items()}
@@ -60,3 +63,23 @@ def widgets() -> dict[str, Any]:
 def behaviour() -> dict[str, Any]:
     """Return :data:`BEHAVIOUR` as the form of Airflow 2.11 to 3.1 has it."""
     return {key.replace("-", "_"): value for key, value in BEHAVIOUR.items()}
+
+
+# Only Airflow 2.11 draws the fields; later ones read their labels and types.
+
+
+def _draw_secret(field: Any, **attributes: Any) -> Any:
+    """Draw what stands for a stored secret: an empty field would delete it when the form is saved."""
+    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget
+
+    typed = field.raw_data not in (None, [STORED_SECRET])  # and back, since another field is wrong
+    value = STORED_SECRET if field.data and not typed else ""
+    return BS3PasswordFieldWidget(hide_value=False)(field, value=value, **attributes)
+
+
+def _draw_box(field: Any, **attributes: Any) -> Any:
+    """Draw a box that a stored text "false" leaves empty, and that is tested as "true", not as "y"."""
+    from wtforms.widgets import CheckboxInput
+
+    field.data = str(field.data).lower() == "true"
+    return CheckboxInput()(field, value="true", **attributes)

@@ -11,13 +11,13 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from environments import ROOT
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 from airflow_provider_wr.sandbox.server import Sandbox
 from dev.local_airflow import LocalAirflow
 
-ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "docs" / "img"
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -63,32 +63,38 @@ def sandbox(context: BrowserContext) -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="session")
-def airflow(context: BrowserContext, request: pytest.FixtureRequest) -> Iterator[LocalAirflow]:
-    """An Airflow with the example DAGs; its folder stays after a failure."""
-    home = Path(tempfile.mkdtemp(prefix="wr-ui-"))
+def folder(context: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder for all that the tests make; it stays after a failure."""
+    folder = Path(tempfile.mkdtemp(prefix="wr-ui-"))
+    yield folder
+    if request.session.testsfailed:
+        print(f"All of Airflow's files, and a picture of each failure: {folder}", file=sys.stderr)
+    else:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def airflow(folder: Path) -> Iterator[LocalAirflow]:
+    """An Airflow with the example DAGs."""
     env = {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled"}
-    with LocalAirflow(home, ROOT / "example_dags", env=env) as airflow:
+    with LocalAirflow(folder / "airflow", ROOT / "example_dags", env=env) as airflow:
         airflow.wait_ready(240)
         yield airflow
-    if request.session.testsfailed:
-        print(f"All of Airflow's files, and a picture of each failure: {home}", file=sys.stderr)
-    else:
-        shutil.rmtree(home)
 
 
 @pytest.fixture(scope="session")
-def page(context: BrowserContext, airflow: LocalAirflow) -> Page:
+def page(context: BrowserContext) -> Page:
     """The browser's one tab. Each test begins by opening a page of Airflow."""
     return context.new_page()
 
 
 @pytest.fixture(autouse=True)
-def picture_of_failure(request: pytest.FixtureRequest, page: Page, airflow: LocalAirflow) -> Iterator[None]:
+def picture_of_failure(request: pytest.FixtureRequest, page: Page, folder: Path) -> Iterator[None]:
     """Keep what the browser shows when a test fails."""
     before = request.session.testsfailed
     yield
     if request.session.testsfailed > before:
-        page.screenshot(path=airflow.home / f"{request.node.name}.png")
+        page.screenshot(path=folder / f"{request.node.name}.png")
 
 
 @pytest.fixture(scope="session")
