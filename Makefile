@@ -4,7 +4,6 @@ AIRFLOW := apache-airflow==3.3.2
 
 BIN := .venv/bin
 UV := $(BIN)/uv --system-certs
-PIN := $(UV) pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate --upgrade
 READY := .venv/.ready
 
 # $(call debian,PACKAGE,CHECK,AFTER): where CHECK fails, install this package of Debian's and run AFTER, or say that
@@ -14,7 +13,11 @@ debian = @$(2) >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(1) $(if $(3),&& $(3)); } 2>&1); } || \
 	printf '%s\n' $${said:+"$$said"} 'There is no $(1), and no way to install it here.'
 
-.PHONY: help demo test test-e2e test-ui test-package lint format pre-commit docs bench build audit test-lowest \
+# The tests that need no running Airflow and no clean environment, on all cores.
+SUITE := --ignore tests/e2e --ignore tests/package --ignore tests/ui --numprocesses auto --dist worksteal
+LEGS := 2.11 3.1 3.3
+
+.PHONY: help demo test test-matrix test-e2e test-ui test-package lint format pre-commit docs bench build audit \
 	fuzz constraints clean
 
 help:  ## show this list
@@ -24,7 +27,10 @@ demo: $(READY)  ## run two of the example DAGs in a real Airflow against the san
 	$(BIN)/python -m dev.demo
 
 test: lint  ## lint, then run the tests
-	$(BIN)/python -m pytest --ignore tests/e2e --ignore tests/package --ignore tests/ui
+	$(BIN)/python -m pytest $(SUITE)
+
+test-matrix: $(READY)  ## run the tests on other versions of Airflow and Python; LEGS='3.0 3.2' runs others
+	$(BIN)/python noxfile.py --tags $(LEGS) -- $(SUITE) --ignore tests/dev
 
 test-e2e: $(READY)  ## run the tests in a real Airflow that loses workers and triggerers; takes some minutes
 	$(call debian,postgresql,ls /usr/lib/postgresql/*/bin/postgres,service postgresql stop)
@@ -61,28 +67,36 @@ build: $(READY)  ## build the wheel and the sdist into dist/, and check them
 	$(UV) tool run --quiet twine check --strict dist/*
 
 audit: $(READY)  ## look for known faults in the pinned versions; says so where the index cannot be asked
-	$(UV) tool run --quiet pip-audit --requirement dev/constraints.txt --no-deps --disable-pip
-
-test-lowest: $(READY)  ## run the tests without I/O on the lowest versions that pyproject.toml allows
-	$(UV) venv --quiet --clear .venv-lowest
-	$(UV) pip install --quiet --python .venv-lowest --resolution lowest-direct --editable '.[sandbox]'
-	$(UV) pip install --quiet --python .venv-lowest hypothesis jsonschema pytest pytest-asyncio
-	.venv-lowest/bin/python -m pytest tests/test_*.py
+	$(UV) pip install --quiet --python $(BIN)/python --constraint dev/constraints.txt pip-audit
+	$(BIN)/python -m dev.audit
 
 fuzz: $(READY)  ## feed the parsers whatever a fuzzer thinks of, for a minute
-	$(UV) pip install --quiet --python $(BIN)/python atheris
+	$(UV) pip install --quiet --python $(BIN)/python --constraint dev/constraints.txt atheris
+	rm -rf .fuzz
 	for target in sse models; do \
-		corpus=$$(mktemp -d) && cp tests/fuzz/corpus_$$target/* "$$corpus" && \
-		$(BIN)/python tests/fuzz/fuzz_$$target.py -max_total_time=30 "$$corpus" || exit 1; \
-		rm -r "$$corpus"; \
+		mkdir -p .fuzz && cp -r tests/fuzz/corpus_$$target .fuzz/$$target && \
+		$(BIN)/python tests/fuzz/fuzz_$$target.py -max_total_time=30 -verbosity=0 -print_final_stats=1 \
+			-artifact_prefix=.fuzz/ .fuzz/$$target || exit 1; \
 	done
 
+COMPILE := $(UV) pip compile --quiet --upgrade --no-header --no-annotate
+COMPILE_ANY := $(COMPILE) --universal --python-version 3.10
+# Newer versions of other packages break these Airflows. No earlier: the lowest common-compat is as young as that.
+COMPILE_OLD := $(COMPILE) --exclude-newer 2026-06-01 --extra test
+
 constraints: $(READY)  ## choose the versions in dev/constraints*.txt anew
-	printf '%s\n' '$(AIRFLOW)' uv | $(PIN) --extra bench --extra openlineage -o dev/constraints.txt pyproject.toml -
-	echo 'apache-airflow==2.11.*' | $(PIN) -o dev/constraints-2.11.txt pyproject.toml -
+	printf '%s\n' '$(AIRFLOW)' atheris pip-audit uv | \
+		$(COMPILE_ANY) --extra bench --extra openlineage -o dev/constraints.txt pyproject.toml -
+	echo 'apache-airflow==2.11.*' | $(COMPILE_ANY) -o dev/constraints-2.11.txt pyproject.toml -
+	sed -n '/^dependencies/,/^dev/s/^ *"\(.*\)>=\(.*\)",/\1==\2/p' pyproject.toml | \
+		$(COMPILE_OLD) --python-version 3.10 --constraint - -o dev/constraints-lowest.txt pyproject.toml
+	printf '%s\n' 'apache-airflow==3.0.*' 'fastapi<0.132' | \
+		$(COMPILE_OLD) --python-version 3.11 -o dev/constraints-3.0.txt pyproject.toml -
+	echo 'apache-airflow==3.1.*' | $(COMPILE_OLD) --python-version 3.12 -o dev/constraints-3.1.txt pyproject.toml -
+	echo 'apache-airflow==3.2.*' | $(COMPILE_OLD) --python-version 3.13 -o dev/constraints-3.2.txt pyproject.toml -
 
 clean:  ## remove everything that make made
-	rm -rf .venv .venv-lowest .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .nox .fuzz .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml dev/constraints.txt

@@ -43,7 +43,7 @@ class EventStream:
         """Return the data of the events that ``chunk`` completes; raises :class:`WRProtocolError`."""
         if self._after_cr or b"\r" in chunk:
             chunk = self._with_lf(chunk)
-        if not self._buffer and chunk.endswith(b"\n\n"):
+        if not self._buffer and chunk.endswith(b"\n\n") and not chunk.endswith(b"\n\n\n"):
             return [self._data(frame) for frame in chunk[:-2].split(b"\n\n")]  # most chunks are whole events
         searched = max(len(self._buffer) - 1, 0)
         self._buffer += chunk

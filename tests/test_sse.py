@@ -95,6 +95,13 @@ def test_an_event_comes_out_with_its_last_byte() -> None:
     assert stream.feed(b"\n") == []
 
 
+@pytest.mark.parametrize("blank", range(5))
+def test_blank_lines_too_many_count_alike_wherever_they_are_cut(blank: int) -> None:
+    wire = b"data: a\n\n" + b"\n" * blank + b"data: b\n\n"
+    for place in range(len(wire)):
+        assert replay(wire[:place], wire[place:]) == replay(wire)
+
+
 # --- what a server can make us hold -----------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from http.client import responses as PHRASES
+from http.client import responses
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from airflow_provider_wr.sandbox.faults import Fault
+
+PHRASES = {**responses, 422: "Unprocessable Entity"}  # which Python calls otherwise from 3.13 on
 
 
 class ApiError(Exception):

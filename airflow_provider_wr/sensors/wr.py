@@ -270,5 +270,7 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
 
 def _warn(what: str, task_id: str | None, reason: str) -> None:
     warnings.warn(
-        f"{task_id} cannot {what} in the triggerer, and does so in a worker: {reason}", UserWarning, stacklevel=5
+        f"{task_id} cannot {what} in the triggerer, and does so in a worker: {reason}",
+        UserWarning,
+        stacklevel=4,  # to which Airflow adds 2, for a wrapper of its own
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import textwrap
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: What each task ended in, by task id; the DAGs' callbacks put it here.
-ended_in: dict[str, BaseException | str | None] = {}
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, XCom, get_listener_manager, hookimpl
 
 HEADER = """
 from datetime import timedelta
@@ -17,21 +17,25 @@ from datetime import timedelta
 from airflow.providers.common.compat.sdk import DAG, Param, task
 from airflow_provider_wr.operators.wr import WRGetRunOperator, WRTriggerRunOperator, WRUpdateComponentOperator
 from airflow_provider_wr.sensors.wr import WRRunSensor
-from dags.running import note_failure
 from servers import COMPONENT_ID, RUN_ID, WORKFLOW_ID
 
-with DAG(
-    "{dag_id}",
-    schedule=None,
-    default_args={{"on_failure_callback": note_failure, "retry_delay": timedelta(0)}},
-    **{options},
-) as dag:
+with DAG("{dag_id}", schedule=None, default_args={{"retry_delay": timedelta(0)}}, **{options}) as dag:
 """
 
 
-def note_failure(context: Any) -> None:
-    """Keep what a task failed with; the callback of each task."""
-    ended_in[context["ti"].task_id] = context.get("exception")
+class Failures:
+    """
+    Keeps what each task failed with last, by task id.
+
+    A listener, since below Airflow 3.3 ``dag.test()`` tells a task's callbacks nothing of it.
+    """
+
+    def __init__(self) -> None:
+        self.last: dict[str, BaseException | str | None] = {}
+
+    @hookimpl
+    def on_task_instance_failed(self, task_instance: Any, error: BaseException | str | None) -> None:
+        self.last[task_instance.task_id] = error
 
 
 @dataclass(frozen=True)
@@ -71,21 +75,30 @@ def run_tasks(
 
 def run_file(path: Path, *, conf: dict[str, Any] | None = None) -> DagRun:
     """Run the DAG of a file in the DAGs folder; the file must not stay there, or every later run parses it."""
-    ended_in.clear()
+    from airflow.models import dagrun
+
+    failures = Failures()
+    listeners = get_listener_manager().pm
     try:
         bag = read_dags(path)
         assert not bag.import_errors, bag.import_errors
         (dag,) = bag.dags.values()
-        run = dag.test(run_conf=conf)
+        listeners.register(failures)  # not before: beside a listener no sensor ends in the triggerer
+        try:
+            with suppress(AirflowTaskTimeout):  # Airflow 2.11 lets it through, once the task has failed with it
+                dag.test(run_conf=conf)
+        finally:
+            listeners.unregister(failures)
     finally:
         path.write_text("")  # kept, so that the next file has a name of its own
+    run = dagrun.DagRun.find(dag_id=dag.dag_id)[-1]
     instances = run.get_task_instances()
     return DagRun(
         state=str(run.state),
         states={each.task_id: str(each.state) for each in instances},
         tries={each.task_id: each.try_number for each in instances},
-        xcoms={each.task_id: _xcoms(run, each.task_id) for each in instances},
-        errors=dict(ended_in),
+        xcoms={task_id: _xcoms(run, task_id) for task_id in {each.task_id for each in instances}},
+        errors={each.task_id: failures.last.get(each.task_id) for each in instances if each.state == "failed"},
     )
 
 
@@ -106,10 +119,19 @@ def _folder() -> Path:
 
 
 def _xcoms(run: Any, task_id: str) -> dict[str, Any]:
-    from airflow.models.xcom import XComModel
-    from airflow.sdk.bases.xcom import BaseXCom
     from airflow.utils.session import create_session
+    from sqlalchemy import select
 
-    query = XComModel.get_many(run_id=run.run_id, dag_ids=run.dag_id, task_ids=task_id)
+    model = xcom_model()
+    query = select(model.key, model.value).where(
+        model.dag_id == run.dag_id, model.run_id == run.run_id, model.task_id == task_id
+    )
     with create_session() as session:
-        return {row.key: BaseXCom.deserialize_value(row) for row in session.scalars(query)}
+        return {row.key: XCom.deserialize_value(row) for row in session.execute(query)}
+
+
+def xcom_model() -> Any:
+    """Return the class of the rows that hold XComs."""
+    from airflow.models import xcom
+
+    return getattr(xcom, "XComModel", XCom)  # one class in Airflow 2.11

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
-from dags.running import run_tasks
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+from dags.running import run_tasks, xcom_model
 from hooks.conftest import Serve
 from servers import COMPONENT_ID, RUN_ID, STREAM_HEAD, WORKFLOW_ID, Peer, Request, event, run
 
@@ -24,6 +26,8 @@ from airflow_provider_wr.operators.wr import WRTriggerRunOperator
 from airflow_provider_wr.sandbox.server import Sandbox
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
+
+remembers = pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow remembers from try to try from 3.3 on")
 
 #: How the operator may wait.
 WAYS = {"in a worker": "deferrable=False", "deferred": "deferrable=True"}
@@ -113,13 +117,13 @@ def test_the_xcoms_are_there_while_the_task_waits(serve: Serve) -> None:
 
 
 def _stored_keys() -> set[str]:
-    from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
+    model = xcom_model()
     with create_session() as session:
-        latest = session.scalars(select(XComModel).order_by(XComModel.timestamp.desc()).limit(1)).one()
-        return set(session.scalars(select(XComModel.key).where(XComModel.dag_run_id == latest.dag_run_id)))
+        latest = session.scalars(select(model).order_by(model.timestamp.desc()).limit(1)).one()
+        return set(session.scalars(select(model.key).where(model.dag_run_id == latest.dag_run_id)))
 
 
 # --- endings ----------------------------------------------------------------------------------------------
@@ -169,6 +173,7 @@ def test_a_key_that_is_refused_is_no_failed_run(sandbox: Sandbox, way: str) -> N
 # --- never twice ------------------------------------------------------------------------------------------
 
 
+@remembers
 def test_a_retry_goes_on_with_the_run_that_an_earlier_try_started(sandbox: Sandbox, way: str) -> None:
     """Try 1 cannot ask about its run; try 2 finds it, and starts none."""
     sandbox.control.fault("stream", status=422)
@@ -180,6 +185,7 @@ def test_a_retry_goes_on_with_the_run_that_an_earlier_try_started(sandbox: Sandb
     assert received(sandbox)["update"] == 1  # a run that is under way has its updates
 
 
+@remembers
 def test_a_retry_takes_the_result_of_a_run_that_has_completed_meanwhile(sandbox: Sandbox) -> None:
     sandbox.control.fault("trigger", finish_first=True)
     sandbox.control.fault("stream", status=422)
@@ -188,9 +194,10 @@ def test_a_retry_takes_the_result_of_a_run_that_has_completed_meanwhile(sandbox:
     assert len(sandbox.control.runs()) == 1
 
 
-def test_without_memory_a_retry_starts_another(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("durable", [False] if AIRFLOW_V_3_3_PLUS else [False, True])
+def test_without_memory_a_retry_starts_another(sandbox: Sandbox, durable: bool) -> None:
     sandbox.control.fault("stream", status=422)
-    done = trigger("wait_for_completion=True, durable=False, retries=1, timeout=20")
+    done = trigger(f"wait_for_completion=True, durable={durable}, retries=1, timeout=20")
     assert done.tries == {"trigger": 2}
     assert len(sandbox.control.runs()) == 2
 
@@ -321,6 +328,17 @@ def test_a_workflow_that_is_no_uuid_starts_nothing(sandbox: Sandbox) -> None:
 def test_an_unknown_answer_to_doubt_is_refused() -> None:
     with pytest.raises(ValueError, match="on_unknown_trigger should be"):
         WRTriggerRunOperator(task_id="trigger", on_unknown_trigger="retry")
+
+
+@pytest.mark.parametrize("make", [WRTriggerRunOperator, WRTriggerRunOperator.partial], ids=["plain", "mapped"])
+@pytest.mark.parametrize("options", [{}, {"durable": False}, {"durable": True}], ids=str)
+def test_a_memory_that_was_asked_for_and_is_missing_is_warned_of(
+    make: Callable[..., object], options: dict[str, bool], recwarn: pytest.WarningsRecorder
+) -> None:
+    made = make(task_id="pay", **options)
+    told = [each for each in recwarn if "cannot remember" in str(each.message)]
+    assert len(told) == (not AIRFLOW_V_3_3_PLUS and options.get("durable", False)), made
+    assert {(str(each.message).split()[0], each.filename) for each in told} <= {("pay", __file__)}
 
 
 def test_a_kill_only_says_that_the_run_goes_on(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:

@@ -93,7 +93,9 @@ def test_malformed_signatures(sandbox: Sandbox, headers: dict[str, str]) -> None
     assert "Invalid signature" in response.text
 
 
-@pytest.mark.parametrize("key", ["AAAA", "?", public_key(X25519PrivateKey.generate())])
+@pytest.mark.parametrize(
+    "key", ["AAAA", "?", public_key(X25519PrivateKey.generate())], ids=["short", "no base64", "X25519"]
+)
 def test_a_key_that_is_none_is_refused_at_once(key: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the words are those of the library
         Sandbox(public_key=key)
