@@ -136,10 +136,7 @@ def wait(
             return None
         seconds = started + timeout - clock()
         if seconds <= 0:
-            raise WRTimeoutError(
-                f"the wait for run {run_id} timed out after {round(timeout, 1):.12g} s; "
-                f"the run, last seen {status}, {goes_on(link)}"
-            )
+            raise WRTimeoutError(timed_out(run_id, timeout, link, f", last seen {status},"))
         return seconds
 
     def read_ended() -> Generator[Step, Any, Run | None]:
@@ -187,14 +184,30 @@ def wait(
         seconds = pause(failures, because, jitter=jitter)
         failures += 1
         remaining = left()
-        level = logging.WARNING if isinstance(because, WRError) else logging.INFO
-        log.log(level, "Run %s: %s; looking again in %.1f s", run_id, because, seconds)
+        say_looking_again(run_id, because, seconds)
         yield Pause(seconds if remaining is None else min(seconds, remaining))
 
 
 def goes_on(link: str | None) -> str:
     """Return the end of a sentence about a run that is not waited for any more."""
     return "goes on: White Rabbit has no call to cancel it" + (f"; see {link}" if link else "")
+
+
+def timed_out(run_id: str, seconds: float, link: str | None, seen: str = "") -> str:
+    """Return what is said of a wait that took ``seconds``, all it had; ``seen`` is how the run was last seen."""
+    return f"the wait for run {run_id} timed out after {round(seconds, 1):.12g} s; the run{seen} {goes_on(link)}"
+
+
+def say_looking_again(run_id: str, because: WRError | str, seconds: float | None = None) -> None:
+    """
+    Log that the wait goes on.
+
+    :param because: why the run has to be looked at again.
+    :param seconds: until then; None where it is not known here.
+    """
+    level = logging.WARNING if isinstance(because, WRError) else logging.INFO
+    when = "" if seconds is None else f" in {seconds:.1f} s"
+    log.log(level, "Run %s: %s; looking again%s", run_id, because, when)
 
 
 def time_may_mend(error: WRError, *, waited: float) -> bool:

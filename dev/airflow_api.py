@@ -79,9 +79,14 @@ class AirflowApi:
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
         """Return what one try logged, in its worker and in the triggerer, a line per message."""
+        return "\n".join(map(_line, self.messages(dag_id, run_id, task_id, try_number, map_index)))
+
+    def messages(
+        self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1
+    ) -> list[Json | str]:
+        """Return what ``log`` does, with all that is known of each message."""
         path = f"{_tasks(dag_id, run_id)}/{task_id}/logs/{try_number}"
-        messages = self._get(path, map_index=map_index, full_content=True)["content"]
-        return "\n".join(_line(message) for message in messages)
+        return list(self._get(path, map_index=map_index, full_content=True)["content"])
 
     def links(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, str | None]:
         """Return the task's extra links: name to URL, None while there is none."""

@@ -155,7 +155,6 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
         """Start a run, or go on with the one that an earlier try started."""
         from airflow_provider_wr.durable import RunMemory
         from airflow_provider_wr.hooks.wr import WRHook
-        from airflow_provider_wr.waiting import goes_on
 
         started = time.time()
         memory = RunMemory(context, durable=self.durable)
@@ -172,8 +171,7 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
                 return self._finish(context, found.run)
             if self.deferrable:
                 self._defer(triggered.run_id, started + self._limit)
-            self._goes_on = f"Run {triggered.run_id} {goes_on(link)}"
-            run = hook.wait_for_run(triggered.run_id, timeout=started + self.timeout - time.time())
+            run = self._wait(hook, triggered.run_id, link, until=started + self.timeout)
         return self._finish(context, run)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None) -> str:
@@ -185,7 +183,7 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
         end = WaitEnd.from_event(event)
         self._run_id, self._workflow_id = end.run_id, self.workflow_id
         if isinstance(end.error, WRTimeoutError) and self._limit < self.timeout:
-            raise AirflowTaskTimeout(str(end.error))
+            raise self._timed_out(end.run_id, self._link(end.run_id))
         if end.error is not None:
             raise end.error
         with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
@@ -194,6 +192,17 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
         if run is None or not run.is_terminal:
             self._defer(end.run_id, end.deadline)
         return self._finish(context, run)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume, and say what Airflow's own timeout of a wait does not: that the run goes on."""
+        from airflow_provider_wr.triggers.wr import airflow_timed_out
+
+        if airflow_timed_out(next_method, next_kwargs):
+            ti = context["ti"]
+            run_id = ti.xcom_pull(task_ids=ti.task_id, key="run_id", map_indexes=ti.map_index)
+            self._run_id, self._workflow_id = run_id, self.workflow_id
+            raise self._timed_out(run_id, self._link(run_id))
+        return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
         """Say that the run goes on: White Rabbit has no call to cancel it."""
@@ -248,6 +257,35 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
             context["ti"].xcom_push(key=key, value=value)
         return WRRunLink.push(context, hook.settings, triggered.run_id, workflow_id)
 
+    def _wait(self, hook: WRHook, run_id: str, link: str | None, *, until: float) -> Run:
+        """
+        Wait for the run in this worker.
+
+        :param until: Unix seconds.
+        """
+        from airflow_provider_wr.waiting import goes_on
+
+        self._goes_on = f"Run {run_id} {goes_on(link)}"
+        try:
+            return hook.wait_for_run(run_id, timeout=until - time.time())
+        except AirflowTaskTimeout:
+            raise self._timed_out(run_id, link) from None
+        finally:
+            self._goes_on = None
+
+    def _timed_out(self, run_id: str, link: str | None) -> BaseException:
+        """Return what a wait ends in when the least of the task's two limits has passed."""
+        from airflow_provider_wr.exceptions import WRTimeoutError
+        from airflow_provider_wr.waiting import timed_out
+
+        kind: type[BaseException] = WRTimeoutError if self._limit == self.timeout else AirflowTaskTimeout
+        return kind(timed_out(run_id, self._limit, link))
+
+    def _link(self, run_id: str) -> str | None:
+        from airflow_provider_wr.connection import WRSettings
+
+        return WRSettings.load(self.wr_conn_id).run_link(run_id, self.workflow_id)
+
     def _defer(self, run_id: str, deadline: float | None) -> NoReturn:
         from airflow_provider_wr.triggers.wr import WRRunTrigger, defer
 
@@ -257,14 +295,14 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
     def _read(self, hook: WRHook, run_id: str) -> Run | None:
         """Read the run, whose outputs no event holds; None when that failed for a reason that time may mend."""
         from airflow_provider_wr.exceptions import WRError
-        from airflow_provider_wr.waiting import time_may_mend
+        from airflow_provider_wr.waiting import say_looking_again, time_may_mend
 
         try:
             return hook.get_run(run_id)
         except WRError as error:
             if not time_may_mend(error, waited=0):
                 raise
-            log.warning("Run %s: %s; waiting on", run_id, error)
+            say_looking_again(run_id, error)
             return None
 
     def _finish(self, context: Context, run: Run) -> str:
@@ -272,7 +310,6 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
         from airflow_provider_wr.exceptions import run_ended_error
         from airflow_provider_wr.models import RunStatus
 
-        self._goes_on = None
         self._run = run
         context["ti"].xcom_push(key="run", value=run.as_xcom(stage_outputs=self.stage_outputs))
         if run.status != RunStatus.COMPLETED:

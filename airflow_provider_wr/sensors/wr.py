@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What Airflow 3 and 2.11 say when their own timeout of a trigger has passed.
-_TRIGGER_TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
-
 
 class WRRunSensor(KnowsRun, BaseSensorOperator):
     """
@@ -83,7 +80,7 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
         self.end_from_trigger = end_from_trigger
         self.start_from_trigger = start_from_trigger
         self._error: WRError | None = None
-        self._link: str | None = None
+        self._goes_on: str | None = None
         if end_from_trigger:
             self._prepare_end()
         if start_from_trigger:
@@ -112,7 +109,7 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
 
         end = WaitEnd.from_event(event)
         if isinstance(end.error, WRTimeoutError):
-            raise self._timed_out(context, self._limit) from end.error
+            raise self._timed_out(context, self._limit)
         self._error = end.error
         self._started = (
             context["ti"].start_date.timestamp() if end.deadline is None else end.deadline - self._limit
@@ -121,8 +118,10 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume as a poked sensor would go on: only what skips there skips here."""
+        from airflow_provider_wr.triggers.wr import airflow_timed_out
+
         self._run_id = self.run_id
-        if next_method == "__fail__" and (next_kwargs or {}).get("error") in _TRIGGER_TIMEOUTS:
+        if airflow_timed_out(next_method, next_kwargs):
             raise self._timed_out(context, self._limit)
         # A sensor's own way turns every error into a skip under soft_fail, "could not ask" included.
         return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
@@ -140,10 +139,9 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
         return PokeReturnValue(is_done=False)
 
     def on_kill(self) -> None:
-        """Say that the run goes on."""
-        from airflow_provider_wr.waiting import goes_on
-
-        log.warning("Run %s %s", self.run_id, goes_on(self._link))
+        """Say that the run goes on: White Rabbit has no call to cancel it."""
+        if self._goes_on is not None:
+            log.warning("Run %s %s", self.run_id, self._goes_on)
 
     def _first_poke(self, context: Context) -> float | None:
         """Return the Unix seconds of the poke that was first rescheduled; None when this is the first."""
@@ -155,23 +153,32 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
     def _poke_until_done(self, context: Context) -> dict[str, Any]:
         from airflow_provider_wr.waiting import Progress
 
-        self._push_link(context)
         self._progress = Progress()
+        end: BaseException | None
         try:
+            self._push_link(context)
             return cast("dict[str, Any]", super().execute(context))
-        except AirflowSensorTimeout as error:
-            raise self._timed_out(context, self.timeout) from error
+        except (AirflowSensorTimeout, AirflowTaskTimeout) as timeout:
+            end = timeout
+        except AirflowSkipException as skip:
+            # Airflow logs that it skips for an error, and not for which; it skips for none when time ran out.
+            end = skip.__cause__
+            if end is not None and not isinstance(end, AirflowTaskTimeout):
+                log.warning("%s", end)
+                raise
+        raise self._timed_out(context, self._limit if isinstance(end, AirflowTaskTimeout) else self.timeout)
 
     def _push_link(self, context: Context) -> None:
         from airflow_provider_wr.connection import WRSettings
+        from airflow_provider_wr.waiting import goes_on
 
-        self._link = WRRunLink.push(context, WRSettings.load(self.wr_conn_id), self.run_id, None)
+        self._goes_on = goes_on(WRRunLink.push(context, WRSettings.load(self.wr_conn_id), self.run_id, None))
 
     def _read(self) -> Run | None:
         """Read the run; None when that failed for a reason that time may mend."""
         from airflow_provider_wr.exceptions import WRError
         from airflow_provider_wr.hooks.wr import WRHook
-        from airflow_provider_wr.waiting import time_may_mend
+        from airflow_provider_wr.waiting import say_looking_again, time_may_mend
 
         try:
             with WRHook(self.wr_conn_id) as hook:
@@ -181,7 +188,7 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
         except WRError as error:
             if not time_may_mend(error, waited=time.time() - self._started):
                 raise
-            log.warning("Run %s: %s; looking again", self.run_id, error)
+            say_looking_again(self.run_id, error)
             return None
         self._progress.see(run)
         return run
@@ -259,12 +266,11 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
 
     def _timed_out(self, context: Context, limit: float) -> BaseException:
         """Return what a sensor that waited in a worker for ``limit`` seconds would end in."""
-        from airflow_provider_wr.waiting import goes_on
-
         self._push_link(context)
+        goes_on, self._goes_on = self._goes_on, None
         kind: type[BaseException] = AirflowSensorTimeout if limit == self.timeout else AirflowTaskTimeout
         return (AirflowSkipException if self.soft_fail else kind)(
-            f"Sensor has timed out after {limit:.12g} s; run {self.run_id} {goes_on(self._link)}"
+            f"Sensor has timed out after {limit:.12g} s; run {self.run_id} {goes_on}"
         )
 
 

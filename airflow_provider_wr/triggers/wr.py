@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
     from airflow_provider_wr.models import Run
 
 
+log = logging.getLogger(__name__)
+
 CLASSPATH = "airflow_provider_wr.triggers.wr.WRRunTrigger"
 
 #: Seconds that a trigger has to report its own timeout before Airflow's comes.
 GRACE = 60
+
+#: What Airflow 3 and 2.11 say when their own timeout of a trigger has passed.
+_AIRFLOWS_TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
 
 
 class WRRunTrigger(BaseTrigger):
@@ -111,6 +117,7 @@ class WRRunTrigger(BaseTrigger):
         place = {name: getattr(ti, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
         for key, value in xcoms.items():
             await sync_to_async(XCom.set)(key, value, **place)
+        log.info("%s", run.ending)
         return TaskSuccessEvent()
 
     def _deadline(self) -> float | None:
@@ -123,7 +130,7 @@ class WRRunTrigger(BaseTrigger):
         """Leave the run alone: White Rabbit has no call to cancel it. Leaving the wait closes its connections."""
         from airflow_provider_wr.waiting import goes_on
 
-        self.log.warning("Run %s %s", self.run_id, goes_on(self._link))
+        log.warning("Run %s %s", self.run_id, goes_on(self._link))
 
 
 async def load_hooks() -> Any:
@@ -151,6 +158,11 @@ def defer(task: BaseOperator, trigger: WRRunTrigger) -> NoReturn:
         method_name="execute_complete",
         timeout=None if left is None else timedelta(seconds=left + GRACE),
     )
+
+
+def airflow_timed_out(next_method: str, next_kwargs: dict[str, Any] | None) -> bool:
+    """Return whether a task resumes, by the arguments of ``resume_execution``, for Airflow's own timeout."""
+    return next_method == "__fail__" and (next_kwargs or {}).get("error") in _AIRFLOWS_TIMEOUTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -94,6 +95,20 @@ class DagRun:
             return self._api.log(self.dag_id, self.run_id, task_id, tries, map_index)
         return ""
 
+    def messages(self, task_id: str, tries: int) -> list[Json]:
+        """Return each message that this try logged, in workers and in the triggerer."""
+        messages = self._api.messages(self.dag_id, self.run_id, task_id, tries)
+        return [message for message in messages if isinstance(message, dict)]
+
+    def log_files(self, task_id: str, tries: int, part: str = "*") -> str:
+        """
+        Return what is in a log's files now, which costs Airflow nothing.
+
+        :param part: the end of their names: "" for those of workers, ".trigger*" for those of triggers.
+        """
+        files = self._logs(task_id).glob(f"attempt={tries}.log{part}")
+        return "".join(file.read_text() for file in files)
+
     def links(self, task_id: str, map_index: int = -1) -> list[str | None]:
         """Return the URLs of a task's extra links."""
         return list(self._api.links(self.dag_id, self.run_id, task_id, map_index).values())
@@ -102,6 +117,16 @@ class DagRun:
         """Return how many worker processes the last try of a task has used."""
         logs = sorted(self._logs(task_id).glob("attempt=?.log"))
         return logs[-1].read_text().count('"event":"DAG bundles loaded') if logs else 0
+
+    def is_handed_over(self, task_id: str, tries: int) -> bool:
+        """
+        Return whether the scheduler has taken notice that a worker has deferred this try, and is done.
+
+        If the task resumes before, Airflow takes it for one whose worker died, and fails it (seen on 3.3.2).
+        """
+        said = (self.airflow.home / "logs" / "scheduler.log").read_text()
+        this = f"dag_id={self.dag_id}, task_id={task_id}, run_id={re.escape(self.run_id)},"
+        return bool(re.search(rf"TaskInstance Finished: {this}.* state=deferred,.* try_number={tries},", said))
 
     def triggerers(self, task_id: str) -> dict[int, str]:
         """Return the ids of the triggerers that its trigger ran in, and since when: ISO 8601, UTC."""

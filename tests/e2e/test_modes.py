@@ -1,161 +1,170 @@
-"""The same outcome in every mode of waiting."""
+"""The same outcome in every mode of waiting: state, retries left, XComs, log, and the worker processes used."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import pytest
+from outcomes import DEFERRING, FIRST, FROM_TRIGGER, OPERATORS, OUTCOMES, SENSORS, End, Outcome, said
 
+from dev.airflow_api import Json
 from dev.local_airflow import LocalAirflow
 
 from .conftest import PrintTable
 from .dagrun import DagRun
 from .rabbit import Rabbit
 
-SENSORS = ["poke", "reschedule", "deferred", "start_from_trigger", "start_and_end_from_trigger"]
-OPERATORS = ["operator_in_worker", "operator_deferred"]
-DEFERRING = {mode for mode in SENSORS + OPERATORS if "deferred" in mode or "trigger" in mode}
+CELLS = [(outcome, mode) for outcome in OUTCOMES for mode in outcome.in_airflow]
 
-# How many worker processes one try of a task uses.
-WORKERS = {
-    "poke": 1,
-    "reschedule": 2,  # or more: one for each look at the run
-    "deferred": 2,
-    "start_from_trigger": 1,
-    "start_and_end_from_trigger": 1,  # none at all where the run ended as allowed
-    "operator_in_worker": 1,
-    "operator_deferred": 2,
-}
+#: Seconds that a task has where its time runs out.
+LIMIT = 20
 
-
-class End(NamedTuple):
-    """How a wait ended."""
-
-    state: str
-    tries: int
-    run: str | None
-    """The status of the run in the XCom."""
-    error: str
-    """The error in the log of the last try, with its run as RUN and the sandbox as URL; empty for none."""
-
-
-SENSOR_TIMEOUT = (
-    "AirflowSensorTimeout: Sensor has timed out after 10 s; run RUN goes on: White Rabbit has no call to "
-    "cancel it; see URL/runs/RUN"
-)
-OPERATOR_TIMEOUT = (
-    "WRTimeoutError: the wait for run RUN timed out after T s; the run, last seen EXECUTING, "
-    "goes on: White Rabbit has no call to cancel it; see URL/runs/RUN"
-)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One outcome in all modes: how the run ends, and what is expected of each task that waits for it."""
-
-    name: str
-    """The DAG of ``dags/modes.py``."""
-    sensor: End
-    operator: End | None
-    runs: int
-    """How many runs all tasks of the DAG start: the trigger one, each operator one per try that starts one."""
-    config: Mapping[str, object]
-    ends_in_trigger: bool = False
-    unreachable: bool = False
-
-    def workers(self, mode: str) -> int:
-        return 0 if mode == "start_and_end_from_trigger" and self.ends_in_trigger else WORKERS[mode]
-
-
-LONG = {"seconds": 45}
-ENDLESS = {"seconds": 600}
-FAILING = {**LONG, "failWith": "out of gas"}
-CANCELING = {**LONG, "cancelRun": "no more"}
-
-COMPLETED = End("success", 1, "COMPLETED", "")
-OUTCOMES = [
-    Outcome("completed", COMPLETED, COMPLETED, 3, LONG, ends_in_trigger=True),
-    Outcome(
-        "failed",
-        End("failed", 1, None, "WRRunFailedFinalError: run RUN ended FAILED, 1 credit used"),
-        End("failed", 2, "FAILED", "WRRunFailedError: run RUN ended FAILED, 1 credit used"),
-        5,
-        FAILING,
-    ),
-    Outcome(
-        "canceled",
-        End("failed", 1, None, "WRRunCanceledFinalError: run RUN ended CANCELED: no more, 0 credits used"),
-        End("failed", 2, "CANCELED", "WRRunCanceledError: run RUN ended CANCELED: no more, 0 credits used"),
-        5,
-        CANCELING,
-    ),
-    Outcome("canceled_allowed", End("success", 1, "CANCELED", ""), None, 1, CANCELING, ends_in_trigger=True),
-    Outcome(
-        "timeout", End("failed", 1, None, SENSOR_TIMEOUT), End("failed", 2, None, OPERATOR_TIMEOUT), 3, ENDLESS
-    ),
-    Outcome("timeout_soft_fail", End("skipped", 1, None, ""), None, 1, ENDLESS),
-    Outcome("unreachable", COMPLETED, COMPLETED, 3, LONG, ends_in_trigger=True, unreachable=True),
-]
-CELLS = [
-    (outcome, mode)
-    for outcome in OUTCOMES
-    for mode in SENSORS + OPERATORS
-    if mode in SENSORS or outcome.operator is not None
-]
+#: What a mode says each time it looks at the run.
+LOOK = re.compile(r" \| \d+ stages? pending|looking again|answered 401")
 
 
 class Waits(DagRun):
-    """The DAG run of an outcome."""
+    """The DAG run of an outcome: a task that starts a run, and one for each mode."""
 
     def __init__(self, outcome: Outcome, airflow: LocalAirflow, rabbit: Rabbit) -> None:
         super().__init__(airflow, outcome.name, conn_id=rabbit.conn_id)
+        self.outcome = outcome
         self.rabbit = rabbit
-        self.modes = [mode for of, mode in CELLS if of is outcome]
         self.seen_alone: set[str] = set()
         """The tasks that were seen deferred, with no process serving them."""
 
-    def mend_network(self) -> None:
-        """Let the API be reached as soon as all have met it unreachable."""
-        self.wait_until("all look again", self._all_look_again, every=2)
-        self.rabbit.control.clear_faults()
+    def wait_until_all_say(self, text: str) -> None:
+        """Wait until the logs of all tasks hold this text."""
+        modes = self.outcome.in_airflow
+        self.wait_until(text, lambda: all(text in self.log_files(mode, 1) for mode in modes), every=1)
+
+    def wait_until_all_wait(self) -> None:
+        """Wait until each task waits for its run, in a worker or, with no process serving it, in the triggerer."""
+        modes = self.outcome.in_airflow
+        self.wait_until("all wait", lambda: self._wait_in(1, modes) and self._are_alone(), every=1)
+
+    def wait_until_operators_wait_again(self) -> None:
+        """Wait until each operator waits for the run that its second try has started."""
+        self.wait_until("the operators wait again", lambda: self._wait_in(2, OPERATORS), every=1)
+
+    def let_go(self) -> None:
+        """Let the runs that are held go on to their end; those that start later are held again."""
+        self.rabbit.configure(hold=False)
+        self.rabbit.configure(hold=True)
 
     def follow(self) -> None:
         """Watch the tasks until they have ended."""
         self.wait_until("the end", self._has_ended, every=1)
 
-    def _all_look_again(self) -> bool:
-        return all("looking again" in self.log(mode, 1) for mode in self.modes)
+    def _wait_in(self, tries: int, modes: Sequence[str]) -> bool:
+        return all(
+            FIRST in self.log_files(mode, tries, ".trigger*" if mode in DEFERRING else "")
+            and (mode not in DEFERRING or mode in FROM_TRIGGER or self.is_handed_over(mode, tries))
+            for mode in modes
+        )
+
+    def _are_alone(self) -> bool:
+        self.seen_alone |= self.deferred_without_process()
+        return DEFERRING.intersection(self.outcome.in_airflow) <= self.seen_alone
 
     def _has_ended(self) -> bool:
         self.seen_alone |= self.deferred_without_process()
         return self.state() in ("success", "failed")
 
-    def seen(self, mode: str) -> End:
-        """Return how the task of this mode ended."""
+    def end(self, mode: str) -> End:
+        """Return how the task of this mode ended, with what it said in the first try that said another thing."""
         (task,) = (task for task in self.tasks() if task["task_id"] == mode)
+        tries = task["try_number"]
         run = self.xcom(mode, "return_value" if mode in SENSORS else "run")
-        errors = re.findall(r"^\w+(?:Error|Timeout): .*", self.log(mode, task["try_number"]), re.MULTILINE)
-        # The first is the one that ended the task, those after it are its causes.
-        error = re.sub(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b", "RUN", errors[0] if errors else "")
-        error = re.sub(r"http://127\.0\.0\.1:\d+", "URL", error)
-        if mode in OPERATORS:
-            error = re.sub(r"after [\d.]+ s", "after T s", error)  # what was left of it when the wait began
-        return End(task["state"], task["try_number"], run["status"] if isinstance(run, dict) else run, error)
+        status = run["status"] if isinstance(run, dict) else run
+        return End(task["state"], task["max_tries"] + 1 - tries, status, self._says(mode, tries))
+
+    def _says(self, mode: str, tries: int) -> tuple[str, ...]:
+        expected = self.outcome.end(mode).says
+        for number in range(1, tries + 1):
+            # Where the key is refused, the next try sees nothing of the run.
+            blind = number > 1 and self.outcome.happens == "refuse_key"
+            of_try = tuple(line for line in expected if not (blind and line == FIRST))
+            lines = [line for message in self.messages(mode, number) for line in texts(message)]
+            says = said(lines, of_try, limit=LIMIT)
+            if says != of_try:
+                return says
+        return expected
+
+    def looks(self, mode: str) -> int:
+        """Return how often the only try looked at the run."""
+        return sum(bool(LOOK.search(str(message))) for message in self.messages(mode, 1))
+
+
+def texts(message: Json) -> Iterator[str]:
+    """Yield what a message of the log says of the wait: our own lines, and those of Airflow about its end."""
+    event = message["event"]
+    if str(message.get("logger")).startswith("airflow_provider_wr."):
+        yield event
+    elif event == "Skipping task.":
+        yield f"skipped: {message['reason']}"
+    elif event.startswith("Sensor poke failed"):
+        error = event.strip().splitlines()[-1]
+        yield f"Sensor poke failed: {error.removeprefix('airflow_provider_wr.exceptions.')}"
+    for error in message.get("error_detail") or ():
+        yield f"{error['exc_type']}: {error['exc_value']}"
+
+
+# --- what happens -----------------------------------------------------------------------------------------
+
+
+def wait(waits: Waits) -> None:
+    """Let time run out."""
+
+
+def finish(waits: Waits) -> None:
+    """Let the runs end, and then those that retries have started."""
+    waits.wait_until_all_wait()
+    waits.let_go()
+    if waits.outcome.operator is not None and not waits.outcome.operator.retries_left:
+        waits.wait_until_operators_wait_again()
+        waits.let_go()
+
+
+def mend_network(waits: Waits) -> None:
+    """Let the API be reached again once nobody could."""
+    waits.wait_until_all_say("looking again")
+    waits.rabbit.control.clear_faults()
+    finish(waits)
+
+
+def refuse_key(waits: Waits) -> None:
+    """Refuse the key while all wait; their streams break at the next event, so that all have to ask again."""
+    waits.wait_until_all_wait()
+    waits.rabbit.control.clear_faults()
+    for endpoint in ("get_run", "stream"):
+        waits.rabbit.control.fault(endpoint, status=401, times=None)
+    waits.let_go()
+
+
+def refuse_key_for_a_while(waits: Waits) -> None:
+    refuse_key(waits)
+    waits.wait_until_all_say("Sensor poke failed")
+    waits.rabbit.control.clear_faults()
+
+
+HAPPENS: dict[str, Callable[[Waits], None]] = {
+    each.__name__: each for each in (wait, finish, mend_network, refuse_key, refuse_key_for_a_while)
+}
 
 
 def play(outcome: Outcome, airflow: LocalAirflow, rabbit: Rabbit) -> Waits:
     """Let the outcome happen to a task of each mode."""
-    rabbit.configure(**outcome.config)
-    if outcome.unreachable:
+    rabbit.configure(hold=True, **outcome.config)
+    if outcome.happens == "mend_network":
         for endpoint in ("get_run", "stream"):
             rabbit.control.fault(endpoint, reset=True, times=None)
+    if outcome.happens.startswith("refuse_key"):
+        rabbit.control.fault("stream", drop_after=1, times=None)
     waits = Waits(outcome, airflow, rabbit)
-    if outcome.unreachable:
-        waits.mend_network()
+    HAPPENS[outcome.happens](waits)
     waits.follow()
     return waits
 
@@ -166,9 +175,17 @@ def waits(airflow: LocalAirflow, take_rabbit: Callable[[], Rabbit], print_table:
     with ThreadPoolExecutor(len(OUTCOMES)) as pool:
         futures = {of.name: pool.submit(play, of, airflow, take_rabbit()) for of in OUTCOMES}
     waits = {name: future.result() for name, future in futures.items()}
-    rows = [(of.name, mode, waits[of.name].workers(mode), *waits[of.name].seen(mode)) for of, mode in CELLS]
-    print_table("How a wait ended in every mode", ("outcome", "mode", "workers", *End._fields), rows)
+    print_table(
+        "How a wait ended in every mode",
+        ("outcome", "mode", "workers", *End._fields),
+        [_row(outcome, mode, waits[outcome.name]) for outcome, mode in CELLS],
+    )
     return waits
+
+
+def _row(outcome: Outcome, mode: str, waits: Waits) -> tuple[object, ...]:
+    *end, says = waits.end(mode)
+    return outcome.name, mode, waits.workers(mode), *end, says[-1].partition("\n")[0] if says else ""
 
 
 @pytest.mark.parametrize(
@@ -176,16 +193,10 @@ def waits(airflow: LocalAirflow, take_rabbit: Callable[[], Rabbit], print_table:
 )
 def test_every_mode_has_the_same_outcome(outcome: Outcome, mode: str, waits: dict[str, Waits]) -> None:
     wait = waits[outcome.name]
-    expected = outcome.sensor if mode in SENSORS else outcome.operator
-    seen = wait.seen(mode)
-    workers = wait.workers(mode)
 
-    assert seen == expected
+    assert wait.end(mode) == outcome.end(mode)
     assert (mode in wait.seen_alone) == (mode in DEFERRING)
-    if mode == "reschedule":
-        assert workers >= outcome.workers(mode)
-    else:
-        assert workers == outcome.workers(mode)
+    assert wait.workers(mode) == (wait.looks(mode) if mode == "reschedule" else outcome.workers[mode])
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.name)

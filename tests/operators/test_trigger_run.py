@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from dags.running import run_tasks, xcom_model
 from hooks.conftest import Serve
@@ -160,6 +160,33 @@ def test_time_runs_out_and_says_so(sandbox: Sandbox, way: str) -> None:
     assert type(error) is WRTimeoutError
     assert "timed out after 0." in str(error)
     assert sandbox.control.runs()[0]["id"] in str(error)
+
+
+@pytest.mark.parametrize("error", ["Trigger timeout", "Trigger/execution timeout"])
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [("timeout=7", WRTimeoutError), ("execution_timeout=timedelta(seconds=7)", AirflowTaskTimeout)],
+)
+def test_where_airflow_ends_the_wait_it_is_said_that_the_run_goes_on(
+    sandbox: Sandbox, error: str, options: str, kind: type[BaseException]
+) -> None:
+    """As it does, in these words, when no triggerer lives: then nothing of ours has a say before."""
+    done = run_tasks(
+        f"""
+        class Abandoned(WRTriggerRunOperator):
+            def execute(self, context):
+                super().execute(context)
+                self.resume_execution("__fail__", {{"error": {error!r}}}, context)
+
+        Abandoned(task_id="trigger", {options})
+        """
+    )
+    (started,) = sandbox.control.runs()
+    assert type(done.errors["trigger"]) is kind
+    assert str(done.errors["trigger"]) == (
+        f"the wait for run {started['id']} timed out after 7 s; the run goes on: "
+        f"White Rabbit has no call to cancel it; see {sandbox.url}/runs/{started['id']}"
+    )
 
 
 def test_a_key_that_is_refused_is_no_failed_run(sandbox: Sandbox, way: str) -> None:

@@ -144,6 +144,32 @@ def test_the_execution_timeout_holds_while_the_sensor_is_deferred(start: Start) 
     assert str(error).startswith(f"Sensor has timed out after 0.4 s; run {run_id} goes on")
 
 
+@pytest.mark.parametrize("error", ["Trigger timeout", "Trigger/execution timeout"])
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [("timeout=7", AirflowSensorTimeout), ("execution_timeout=timedelta(seconds=7)", AirflowTaskTimeout)],
+)
+def test_where_airflow_ends_the_wait_it_is_said_that_the_run_goes_on(
+    sandbox: Sandbox, start: Start, error: str, options: str, kind: type[BaseException]
+) -> None:
+    """As it does, in these words, when no triggerer lives: then nothing of ours has a say before."""
+    run_id = start(seconds=600)
+    done = run_tasks(
+        f"""
+        class Abandoned(WRRunSensor):
+            def execute(self, context):
+                self.resume_execution("__fail__", {{"error": {error!r}}}, context)
+
+        Abandoned(task_id="wait", run_id={run_id!r}, {options})
+        """
+    )
+    assert type(done.errors["wait"]) is kind
+    assert str(done.errors["wait"]) == (
+        f"Sensor has timed out after 7 s; run {run_id} goes on: White Rabbit has no call to cancel it; "
+        f"see {sandbox.url}/runs/{run_id}"
+    )
+
+
 def test_no_read_outlives_the_timeout(serve: Serve, mode: str) -> None:
     """The API takes the request and says nothing, for longer than the sensor may wait."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +13,10 @@ from airflow_provider_wr.sensors.wr import WRRunSensor
 
 SENSORS: dict[str, dict[str, Any]] = {
     "poke": {"poke_interval": 2},
-    "reschedule": {"mode": "reschedule", "poke_interval": 12},
+    "reschedule": {"mode": "reschedule", "poke_interval": 20},
     "deferred": {"deferrable": True},
-    "start_from_trigger": {"start_from_trigger": True},
-    "start_and_end_from_trigger": {"start_from_trigger": True, "end_from_trigger": True},
+    "start_from_trigger": {"start_from_trigger": True, "poke_interval": 2},
+    "start_and_end_from_trigger": {"start_from_trigger": True, "end_from_trigger": True, "poke_interval": 2},
 }
 
 OPERATORS: dict[str, dict[str, Any]] = {
@@ -23,17 +24,28 @@ OPERATORS: dict[str, dict[str, Any]] = {
     "operator_deferred": {"deferrable": True},
 }
 
-OUTCOMES: dict[str, dict[str, Any]] = {
-    "completed": {},
-    "failed": {},
-    "canceled": {},
-    "canceled_allowed": {"allowed_statuses": ("COMPLETED", "CANCELED")},
-    "timeout": {"timeout": 10},
-    "timeout_soft_fail": {"timeout": 10, "soft_fail": True},
-    "unreachable": {},
-}
+FROM_TRIGGER = ("start_from_trigger", "start_and_end_from_trigger")
+DEFERRED = ("deferred", *FROM_TRIGGER, "operator_deferred")
+ALL = (*SENSORS, *OPERATORS)
 
-SENSORS_ONLY = ("canceled_allowed", "timeout_soft_fail")
+#: Seconds after which time runs out.
+LIMIT = 20
+
+#: The modes and the options of each outcome; what is missing here is in tests/dags/test_modes.py.
+OUTCOMES: dict[str, tuple[Iterable[str], dict[str, Any]]] = {
+    "completed": (ALL, {}),
+    "failed": (ALL, {}),
+    "failed_soft_fail": (FROM_TRIGGER, {"soft_fail": True}),
+    "canceled": (ALL, {}),
+    "canceled_allowed": (SENSORS, {"allowed_statuses": ("COMPLETED", "CANCELED")}),
+    "timeout": (ALL, {"timeout": LIMIT}),
+    "timeout_soft_fail": (SENSORS, {"timeout": LIMIT, "soft_fail": True}),
+    "execution_timeout": (DEFERRED, {"execution_timeout": timedelta(seconds=LIMIT)}),
+    "unreachable": (ALL, {}),
+    "refused": (DEFERRED, {}),
+    "refused_silent_fail": (FROM_TRIGGER, {"silent_fail": True}),
+    "refused_never_fail": (FROM_TRIGGER, {"never_fail": True}),
+}
 
 COMMON: dict[str, Any] = {
     "wr_conn_id": "{{ params.conn_id }}",
@@ -48,15 +60,16 @@ def read(runs: dict[str, Any]) -> dict[str, str]:
     return {mode: run["status"] if isinstance(run, dict) else type(run).__name__ for mode, run in runs.items()}
 
 
-for outcome, options in OUTCOMES.items():
+for outcome, (modes, options) in OUTCOMES.items():
     with DAG(outcome, schedule=None, params={"conn_id": Param("wr_default", type="string")}):
         trigger = WRTriggerRunOperator(task_id="trigger", **COMMON)
         sensors = {
             mode: WRRunSensor(task_id=mode, run_id=trigger.output, **COMMON, **how, **options)
             for mode, how in SENSORS.items()
+            if mode in modes
         }
-        if outcome not in SENSORS_ONLY:
-            for mode, how in OPERATORS.items():
+        for mode, how in OPERATORS.items():
+            if mode in modes:
                 WRTriggerRunOperator(task_id=mode, wait_for_completion=True, **COMMON, **how, **options)
         if outcome == "completed":
             read({mode: sensor.output for mode, sensor in sensors.items()})

@@ -1,0 +1,272 @@
+"""
+How a wait may end, and what is expected of it in every mode.
+
+Each cell of this table – an outcome in a mode – is run once: by ``e2e/test_modes.py`` where it takes a real
+scheduler and triggerer, by ``dags/test_modes.py`` where ``dag.test()`` is enough. ``docs/wait.md`` has it as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, NamedTuple
+
+IN_WORKER = ("poke", "reschedule")
+FROM_TRIGGER = ("start_from_trigger", "start_and_end_from_trigger")
+SENSORS = (*IN_WORKER, "deferred", *FROM_TRIGGER)
+OPERATORS = ("operator_in_worker", "operator_deferred")
+DEFERRING = {"deferred", *FROM_TRIGGER, "operator_deferred"}
+
+# How many worker processes the last try of a task uses; in mode "reschedule" it is one for each look at the run.
+WORKERS = {
+    "poke": 1,
+    "deferred": 2,
+    "start_from_trigger": 1,
+    "start_and_end_from_trigger": 1,
+    "operator_in_worker": 1,
+    "operator_deferred": 2,
+}
+ENDED_BY_TRIGGER = {**WORKERS, "start_and_end_from_trigger": 0}
+NEVER_DEFERRED = {**WORKERS, "deferred": 1, "operator_deferred": 1}
+
+
+class End(NamedTuple):
+    """How a task that waits ended. It had one retry."""
+
+    state: str
+    retries_left: int
+    run: str | None
+    """The status of the run in the XCom."""
+    says: tuple[str, ...]
+    """What its log says, as :func:`said` returns it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One outcome in all modes: how it comes about, and what is expected of each task that waits."""
+
+    name: str
+    row: str
+    """Its row in the table of the page."""
+    happens: str
+    """finish, wait, mend_network, refuse_key or refuse_key_for_a_while: what is done while all wait."""
+    sensor: End
+    operator: End | None = None
+    """None where the operator lacks the option."""
+    runs: int = 1
+    """How many runs all tasks of the e2e DAG start: one, and for each operator one per try that starts one."""
+    workers: Mapping[str, int] = field(default_factory=lambda: WORKERS)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """How the first stage of the runs ends."""
+    in_process: tuple[str, ...] = ()
+    """The modes for which ``dag.test()`` is enough."""
+    unknown_to: tuple[str, ...] = ()
+    """The modes that do not have this outcome."""
+
+    @property
+    def in_airflow(self) -> list[str]:
+        """The modes which take a real scheduler and triggerer."""
+        modes = SENSORS + (OPERATORS if self.operator else ())
+        return [mode for mode in modes if mode not in self.in_process + self.unknown_to]
+
+    def end(self, mode: str) -> End:
+        """Return what is expected of the task of this mode."""
+        return self.operator if mode in OPERATORS and self.operator else self.sensor
+
+
+FAILING = {"failWith": "out of gas"}
+CANCELING = {"cancelRun": "no more"}
+
+FIRST = "EXECUTING | 4 stages pending | 0 credits | running: HTTP_REQUEST (attempt 1)"
+"""What each mode sees of a run whose first stage is held."""
+
+ENDED = {
+    "COMPLETED": ("COMPLETED | 0 stages pending | 14 credits", "run RUN ended COMPLETED, 14 credits used"),
+    "FAILED": (
+        "FAILED | 0 stages pending | 1 credit",
+        "run RUN ended FAILED, 1 credit used\n  HTTP_REQUEST failed at attempt 1: out of gas",
+    ),
+    "CANCELED": ("CANCELED | 0 stages pending | 0 credits", "run RUN ended CANCELED: no more, 0 credits used"),
+}
+"""How a run's end is told: a progress line, and the ending in words, as a line or as an error's text."""
+
+UNREACHABLE = (
+    "Run RUN: GET /v1/sdk/workflows/executions/RUN: the connection broke: [Errno 104] Connection reset by peer "
+    "(check the connection's host, and the network between Airflow and White Rabbit); looking again"
+)
+REFUSED = (
+    "GET /v1/sdk/workflows/executions/RUN answered 401: Unauthorized "
+    "(check the API key in the Airflow connection's password)"
+)
+GOES_ON = "goes on: White Rabbit has no call to cancel it; see URL/runs/RUN"
+
+
+def _completed(*before: str) -> End:
+    return End("success", 1, "COMPLETED", (*before, FIRST, *ENDED["COMPLETED"]))
+
+
+def _ended(status: str, error: str, *, retries_left: int) -> End:
+    progress, ending = ENDED[status]
+    run = None if retries_left else status  # the operator leaves it as an XCom
+    return End("failed", retries_left, run, (FIRST, progress, f"{error}: {ending}"))
+
+
+def _timed_out(error: str, text: str, *, retries_left: int) -> End:
+    return End("failed", retries_left, None, (f"{error}: {text} {GOES_ON}",))
+
+
+def _skipped(*says: str) -> End:
+    return End("skipped", 1, None, says)
+
+
+_REFUSED = End("failed", 0, None, (FIRST, f"WRAuthError: {REFUSED}"))
+
+OUTCOMES = [
+    Outcome(
+        name="completed",
+        row="COMPLETED",
+        happens="finish",
+        sensor=_completed(),
+        operator=_completed(),
+        runs=3,
+        workers=ENDED_BY_TRIGGER,
+    ),
+    Outcome(
+        name="failed",
+        row="FAILED",
+        happens="finish",
+        sensor=_ended("FAILED", "WRRunFailedFinalError", retries_left=1),
+        operator=_ended("FAILED", "WRRunFailedError", retries_left=0),
+        runs=5,
+        config=FAILING,
+    ),
+    Outcome(
+        name="failed_soft_fail",
+        row="FAILED, `soft_fail=True`",
+        happens="finish",
+        sensor=_skipped(FIRST, *ENDED["FAILED"], "skipped: Skipping due to soft_fail is set to True."),
+        config=FAILING,
+        in_process=(*IN_WORKER, "deferred"),
+    ),
+    Outcome(
+        name="canceled",
+        row="CANCELED",
+        happens="finish",
+        sensor=_ended("CANCELED", "WRRunCanceledFinalError", retries_left=1),
+        operator=_ended("CANCELED", "WRRunCanceledError", retries_left=0),
+        runs=5,
+        config=CANCELING,
+    ),
+    Outcome(
+        name="canceled_allowed",
+        row="one of `allowed_statuses`",
+        happens="finish",
+        sensor=End("success", 1, "CANCELED", (FIRST, *ENDED["CANCELED"])),
+        workers=ENDED_BY_TRIGGER,
+        config=CANCELING,
+    ),
+    Outcome(
+        name="timeout",
+        row="`timeout` passes",
+        happens="wait",
+        sensor=_timed_out("AirflowSensorTimeout", "Sensor has timed out after LIMIT s; run RUN", retries_left=1),
+        operator=_timed_out(
+            "WRTimeoutError",
+            "the wait for run RUN timed out after LEFT s; the run, last seen EXECUTING,",
+            retries_left=0,
+        ),
+        runs=3,
+    ),
+    Outcome(
+        name="timeout_soft_fail",
+        row="`timeout` passes, `soft_fail=True`",
+        happens="wait",
+        sensor=_skipped(f"skipped: Sensor has timed out after LIMIT s; run RUN {GOES_ON}"),
+    ),
+    Outcome(
+        name="execution_timeout",
+        row="`execution_timeout` passes",
+        happens="wait",
+        sensor=_timed_out("AirflowTaskTimeout", "Sensor has timed out after LIMIT s; run RUN", retries_left=0),
+        operator=_timed_out(
+            "AirflowTaskTimeout", "the wait for run RUN timed out after LIMIT s; the run", retries_left=0
+        ),
+        runs=2,
+        in_process=("poke", "operator_in_worker"),
+        unknown_to=("reschedule",),  # where it counts for each look alone
+    ),
+    Outcome(
+        name="unreachable",
+        row="an outage, 429, 5xx",
+        happens="mend_network",
+        sensor=_completed(UNREACHABLE),
+        operator=_completed(UNREACHABLE),
+        runs=3,
+        workers=ENDED_BY_TRIGGER,
+    ),
+    Outcome(
+        name="refused",
+        row="401, 403",
+        happens="refuse_key",
+        sensor=_REFUSED,
+        operator=_REFUSED,
+        runs=2,
+        workers=NEVER_DEFERRED,
+        in_process=(*IN_WORKER, "operator_in_worker"),
+    ),
+    Outcome(
+        name="refused_silent_fail",
+        row="401, 403, `silent_fail=True`",
+        happens="refuse_key_for_a_while",
+        sensor=End(
+            "success", 1, "COMPLETED", (FIRST, f"Sensor poke failed: WRAuthError: {REFUSED}", *ENDED["COMPLETED"])
+        ),
+        in_process=(*IN_WORKER, "deferred"),
+    ),
+    Outcome(
+        name="refused_never_fail",
+        row="401, 403, `never_fail=True`",
+        happens="refuse_key",
+        sensor=_skipped(FIRST, REFUSED, "skipped: Skipping due to never_fail is set to True."),
+        in_process=(*IN_WORKER, "deferred"),
+    ),
+]
+
+# --- logs -------------------------------------------------------------------------------------------------
+
+#: How many of these there are depends on when a mode looks: "poke" and "reschedule" do so at intervals.
+_SEEN_BY_CHANCE = re.compile(r"(CREATED|EXECUTING) \| |Run RUN: .*; looking again$")
+
+#: How an operator came by its run, which is no part of the wait.
+_START = re.compile(r"Run RUN of (workflow|an earlier try)|Run RUN, started at")
+
+
+def said(lines: Iterable[str], expected: Iterable[str], *, limit: float) -> tuple[str, ...]:
+    """
+    Return what a task's log said of its wait, as far as every mode must say it.
+
+    Whoever takes a wait over – the triggerer, the next worker – says first how far the run is: what is said again
+    at once counts once. What depends on when a mode looks is left out unless it is expected.
+
+    :param limit: seconds that the task has.
+    """
+    expected = tuple(expected)
+    kept = (
+        line
+        for line in (_general(line, limit) for line in lines)
+        if (line in expected or not _SEEN_BY_CHANCE.match(line)) and not _START.match(line)
+    )
+    return tuple(line for line, _ in groupby(kept))
+
+
+def _general(line: str, limit: float) -> str:
+    """Return a line without what differs from one run, sandbox, limit or mode to another."""
+    line = re.sub(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b", "RUN", line)
+    line = re.sub(r"http://127\.0\.0\.1:\d+", "URL", line)
+    line = re.sub(r"(executions/RUN)/stream", r"\1", line)  # a mode with a stream asks for that, too
+    line = re.sub(r"looking again in [\d.]+ s$", "looking again", line)  # a poke has its interval
+    line = re.sub(rf"timed out after {limit:g} s", "timed out after LIMIT s", line)
+    # An operator's time begins before its wait.
+    return re.sub(r"^(WRTimeoutError: .* timed out after) [\w.]+ s", r"\1 LEFT s", line)
