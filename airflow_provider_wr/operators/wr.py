@@ -103,8 +103,8 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
     :param deferrable: wait in the triggerer, without a worker slot.
         Default: Airflow's ``[operators] default_deferrable``.
     :param timeout: seconds to wait for the run, which goes on when they have passed.
-    :param durable: remember the run from try to try, and go on with it instead of starting another. None does so
-        where Airflow can (3.3 and later); True also warns where it cannot.
+    :param durable: remember the run from try to try (Airflow 3.3 and later), and go on with it instead of
+        starting another. Where Airflow cannot, a task with retries warns when the DAG is parsed.
     :param on_unknown_trigger: what to do when a trigger was sent and nobody can know whether it started a run:
         "fail" without retries, or "retrigger" in the next try, which may start a second run.
     :param stage_outputs: False leaves the outputs of the stages out of the XCom ``run``.
@@ -123,7 +123,7 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
         wait_for_completion: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         timeout: float = 3600.0,
-        durable: bool | None = None,
+        durable: bool = True,
         on_unknown_trigger: str = "fail",
         stage_outputs: bool = True,
         **kwargs: Any,
@@ -137,19 +137,20 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.timeout = timeout
-        self.durable = durable is not False
+        self.durable = durable
         self.on_unknown_trigger = on_unknown_trigger
         self.stage_outputs = stage_outputs
         self._goes_on: str | None = None
-        if durable:
+        if durable and self.retries:
             _check_memory(self.task_id, stacklevel=3)
 
     @classmethod
-    def partial(cls, *, durable: bool | None = None, **kwargs: Any) -> Any:
+    def partial(cls, *, durable: bool = True, **kwargs: Any) -> Any:
         """Prepare a mapped operator, which is not made before the task runs."""
-        if durable:
+        partial = super().partial(durable=durable, **kwargs)
+        if durable and partial.kwargs.get("retries"):
             _check_memory(kwargs.get("task_id"), stacklevel=2)
-        return super().partial(durable=durable, **kwargs)
+        return partial
 
     def execute(self, context: Context) -> str:
         """Start a run, or go on with the one that an earlier try started."""
@@ -356,7 +357,7 @@ def _check_memory(task_id: str | None, *, stacklevel: int) -> None:
     if not AIRFLOW_V_3_3_PLUS:
         warnings.warn(
             f"{task_id} cannot remember its run from try to try, and a retry starts another: "
-            "Airflow can do so from 3.3 on",
+            "Airflow can do so from 3.3 on; say retries=0, or durable=False to accept it",
             UserWarning,
             stacklevel=stacklevel,  # to which Airflow adds 2, for a wrapper of its own
         )

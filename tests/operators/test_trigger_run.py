@@ -358,13 +358,17 @@ def test_an_unknown_answer_to_doubt_is_refused() -> None:
 
 
 @pytest.mark.parametrize("make", [WRTriggerRunOperator, WRTriggerRunOperator.partial], ids=["plain", "mapped"])
-@pytest.mark.parametrize("options", [{}, {"durable": False}, {"durable": True}], ids=str)
-def test_a_memory_that_was_asked_for_and_is_missing_is_warned_of(
-    make: Callable[..., object], options: dict[str, bool], recwarn: pytest.WarningsRecorder
+@pytest.mark.parametrize(
+    ("options", "warns"),
+    [({"retries": 2}, True), ({"retries": 2, "durable": False}, False), ({"retries": 0}, False)],
+    ids=str,
+)
+def test_a_retry_without_memory_is_warned_of(
+    make: Callable[..., object], options: dict[str, Any], warns: bool, recwarn: pytest.WarningsRecorder
 ) -> None:
     made = make(task_id="pay", **options)
     told = [each for each in recwarn if "cannot remember" in str(each.message)]
-    assert len(told) == (not AIRFLOW_V_3_3_PLUS and options.get("durable", False)), made
+    assert len(told) == (warns and not AIRFLOW_V_3_3_PLUS), made
     assert {(str(each.message).split()[0], each.filename) for each in told} <= {("pay", __file__)}
 
 
