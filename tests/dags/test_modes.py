@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from hooks.conftest import Connect
 from outcomes import FIRST, OPERATORS, OUTCOMES, End, Outcome, said
 
@@ -103,6 +104,8 @@ HAPPENS: dict[str, Callable[[Waiting], None]] = {
 def test_every_mode_has_the_same_outcome(
     outcome: Outcome, mode: str, sandbox: Sandbox, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
+    if outcome.name == "execution_timeout" and not AIRFLOW_V_3_0_PLUS:
+        pytest.skip("below Airflow 3.0 dag.test() ends, and does not retry, when a task runs out of its time")
     connect(sandbox.url, api_key=sandbox.api_key, run_url=f"{sandbox.url}/runs/{{run_id}}")
     caplog.set_level(logging.INFO, "airflow_provider_wr")
 
