@@ -109,6 +109,9 @@ class WRRunTrigger(BaseTrigger):
         from airflow.sdk.execution_time.xcom import XCom
         from airflow.triggers.base import TaskSuccessEvent
 
+        # Before the XComs: what is logged just before the event may reach Airflow's supervisor after it, which
+        # has closed the task's log by then (seen on 3.3.2). Storing an XCom waits for the supervisor.
+        log.info("%s", run.ending)
         # Not in the event: Airflow would log it whole, and encodes its XComs twice (seen on 3.3.2).
         xcoms: dict[str, Any] = {"return_value": run.as_xcom(stage_outputs=self.stage_outputs)}
         if self._link is not None:
@@ -117,7 +120,6 @@ class WRRunTrigger(BaseTrigger):
         place = {name: getattr(ti, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
         for key, value in xcoms.items():
             await sync_to_async(XCom.set)(key, value, **place)
-        log.info("%s", run.ending)
         return TaskSuccessEvent()
 
     def _deadline(self) -> float | None:

@@ -196,7 +196,13 @@ async def test_the_trigger_ends_the_task_itself_where_it_is_told_to(
     caplog.set_level("INFO", "airflow_provider_wr")
     # Only a triggerer can store XComs, which tests/e2e has; here, what it would store.
     stored: dict[str, Any] = {}
-    monkeypatch.setattr(XCom, "set", lambda key, value, **place: stored.update({key: (value, place)}))
+
+    def store(key: str, value: Any, **place: Any) -> None:
+        # What is said after the XComs are stored may come too late for the task's log.
+        assert caplog.messages[-1].startswith(f"run {RUN_ID} ended COMPLETED")
+        stored[key] = (value, place)
+
+    monkeypatch.setattr(XCom, "set", store)
     place = {"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": 3}
     stage = {"id": "1", "module": "M", "status": "COMPLETED", "output": {"a": 1}}
     server = serve(lambda request, peer: _completed(request, peer, stage))
@@ -211,7 +217,6 @@ async def test_the_trigger_ends_the_task_itself_where_it_is_told_to(
         "return_value": (run("COMPLETED", runStages=[expected]), place),
         "wr_run_url": (f"https://dashboard.example/{RUN_ID}", place),
     }
-    assert caplog.messages[-1].startswith(f"run {RUN_ID} ended COMPLETED")
 
 
 def _completed(request: Request, peer: Peer, stage: dict[str, Any]) -> None:
