@@ -43,8 +43,8 @@ class EventStream:
         """Return the data of the events that ``chunk`` completes; raises :class:`WRProtocolError`."""
         if self._after_cr or b"\r" in chunk:
             chunk = self._with_lf(chunk)
-        if not self._buffer and chunk.endswith(b"\n\n") and not chunk.endswith(b"\n\n\n"):
-            return [self._data(frame) for frame in chunk[:-2].split(b"\n\n")]  # most chunks are whole events
+        if not self._buffer and chunk.find(b"\n") == len(chunk) - 2 and chunk.endswith(b"\n"):
+            return [self._data(chunk[:-2], lines=0)]  # most chunks are one whole event of one line
         searched = max(len(self._buffer) - 1, 0)
         self._buffer += chunk
         self._lines += chunk.count(b"\n")
@@ -55,7 +55,7 @@ class EventStream:
         *frames, rest = bytes(self._buffer).split(b"\n\n")
         self._buffer = bytearray(rest)
         self._lines = rest.count(b"\n")
-        return [self._data(frame) for frame in frames]
+        return [self._data(frame, frame.count(b"\n")) for frame in frames]
 
     def _with_lf(self, chunk: bytes) -> bytes:
         """Return ``chunk`` with LF for its line ends, a CRLF cut between two chunks included."""
@@ -65,14 +65,14 @@ class EventStream:
             self._after_cr = chunk.endswith(b"\r")
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-    def _data(self, frame: bytes) -> str:
-        _check(len(frame), frame.count(b"\n"))
+    def _data(self, frame: bytes, lines: int) -> str:
+        _check(len(frame), lines)
         if not self._started:
             self._started = True
             frame = frame.removeprefix(_BOM)
-        if frame.startswith(b"data:") and b"\n" not in frame:
+        if not lines and frame.startswith(b"data:"):
             # All of White Rabbit's events look so; this takes a seventh of the time.
-            return frame[5:].removeprefix(b" ").decode(errors="replace")
+            return frame[6 if frame.startswith(b"data: ") else 5 :].decode(errors="replace")
         return "\n".join(event.data for event in _events(frame))
 
 

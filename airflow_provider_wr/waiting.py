@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -31,8 +31,11 @@ from airflow_provider_wr.exceptions import (
     WRTimeoutError,
 )
 from airflow_provider_wr.models import Run, RunEvent, RunStage, StageStatus, credits_text
-from airflow_provider_wr.protocol import CALL_ATTEMPTS, may_send_again
+from airflow_provider_wr.protocol import CALL_ATTEMPTS, may_send_again, read_event
 from airflow_provider_wr.quoting import quote
+from airflow_provider_wr.sse import EventStream
+
+OnEvent = Callable[[RunEvent], None]
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +117,7 @@ def wait(
     """
     Say, step by step, how to wait for a run. Returns it once it has ended, whatever its status.
 
-    A step that fails is answered by throwing its :class:`WRError` in.
+    :func:`tell` is how to answer a step. One that failed is answered with its :class:`WRError`.
 
     :param timeout: seconds; None waits for as long as it takes.
     :param link: URL of the run's page; None where there is none.
@@ -123,29 +126,12 @@ def wait(
 
     Raises :class:`WRTimeoutError` when time has run out, and the error of a step that time cannot mend.
     """
-    started = clock()
-    status = "not seen"
+    so_far = _SoFar(run_id, timeout, link, clock, started=clock())
     because: WRError | str
     failures = 0
     told = False
     stream_failed = False
     key_read_at = float("-inf")
-
-    def left() -> float | None:
-        if timeout is None:
-            return None
-        seconds = started + timeout - clock()
-        if seconds <= 0:
-            raise WRTimeoutError(timed_out(run_id, timeout, link, f", last seen {status},"))
-        return seconds
-
-    def read_ended() -> Generator[Step, Any, Run | None]:
-        # A run that has not ended is not kept while we wait: it may be large.
-        nonlocal status
-        run: Run = yield ReadRun(left())
-        status = quote(run.status)
-        return run if run.is_terminal else None
-
     while True:
         try:
             # A stream that cannot be opened must not hide that the run has ended: read the run before the next
@@ -154,16 +140,16 @@ def wait(
             stream_failed = False
             if not only_read:
                 stream_failed = True
-                yield OpenStream(left())
+                yield OpenStream(so_far.left())
                 stream_failed = False
-                if (run := (yield from read_ended())) is not None:
+                if (run := (yield from _read_ended(so_far))) is not None:
                     return run
-                end: StreamEnd = yield FollowStream(left())
+                end: StreamEnd = yield FollowStream(so_far.left())
                 if end.flowed:
                     failures = 0
                 told = end.told
                 because = end.error or "its stream ended"
-            if (run := (yield from read_ended())) is not None:
+            if (run := (yield from _read_ended(so_far))) is not None:
                 return run
             if told:
                 because = "its stream told of its end, which is not to be read yet"
@@ -174,18 +160,58 @@ def wait(
             if clock() - key_read_at < KEY_IS_FRESH:
                 raise
             key_read_at = clock()
-            yield Reconnect(left())
+            yield Reconnect(so_far.left())
             continue
         except WRError as error:
-            left()
-            if not time_may_mend(error, waited=clock() - started):
+            so_far.left()
+            if not time_may_mend(error, waited=clock() - so_far.started):
                 raise
             because = error
         seconds = pause(failures, because, jitter=jitter)
         failures += 1
-        remaining = left()
+        remaining = so_far.left()
         say_looking_again(run_id, because, seconds)
         yield Pause(seconds if remaining is None else min(seconds, remaining))
+
+
+@dataclass(slots=True)
+class _SoFar:
+    """How far a wait is: its time, and the status that the run was last seen in."""
+
+    run_id: str
+    timeout: float | None
+    link: str | None
+    clock: Callable[[], float]
+    started: float
+    status: str = "not seen"
+
+    def left(self) -> float | None:
+        """Return the seconds that are left, None for no end; raises :class:`WRTimeoutError` when none are."""
+        if self.timeout is None:
+            return None
+        seconds = self.started + self.timeout - self.clock()
+        if seconds <= 0:
+            raise WRTimeoutError(timed_out(self.run_id, self.timeout, self.link, f", last seen {self.status},"))
+        return seconds
+
+
+def _read_ended(so_far: _SoFar) -> Generator[Step, Any, Run | None]:
+    """Read the run, and return it if it has ended: one that has not is not kept, since it may be large."""
+    run: Run = yield ReadRun(so_far.left())
+    so_far.status = quote(run.status)
+    return run if run.is_terminal else None
+
+
+def tell(steps: Generator[Step, Any, Run], answer: Any) -> Step | Run:
+    """
+    Tell a wait how its last step went, and return the next, or the run that has ended.
+
+    :param answer: the step's, or the :class:`WRError` that it failed with; None at the beginning.
+    """
+    try:
+        return steps.throw(answer) if isinstance(answer, WRError) else steps.send(answer)
+    except StopIteration as end:
+        return cast("Run", end.value)
 
 
 def goes_on(link: str | None) -> str:
@@ -221,75 +247,48 @@ def time_may_mend(error: WRError, *, waited: float) -> bool:
     return isinstance(error, (WRConnectionError, WRTimeoutError, WRRateLimitError, WRServerError, WRProtocolError))
 
 
-# --- doing as it says -------------------------------------------------------------------------------------
+# --- following a stream -----------------------------------------------------------------------------------
 
 
-def drive(steps: Generator[Step, Any, Run], do: Callable[[Step], Any]) -> Run:
-    """Do each step, tell how it went, and return the run that the steps end in."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                answer = do(step)
-            except WRError as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(answer)
-                del answer  # not kept during the next step: it may be a large run
-    except StopIteration as end:
-        return cast("Run", end.value)
+class Follower:
+    """
+    Takes what comes on a run's stream, until that ends or tells of the run's end.
 
+    :param progress: is shown each event and each heartbeat.
+    :param on_event: is called with each event; None for nothing.
+    """
 
-async def adrive(steps: Generator[Step, Any, Run], do: Callable[[Step], Awaitable[Any]]) -> Run:
-    """Do as :func:`drive` does, where doing a step is awaited."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                answer = await do(step)
-            except WRError as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(answer)
-                del answer  # not kept during the next step: it may be a large run
-    except StopIteration as end:
-        return cast("Run", end.value)
+    __slots__ = ("_events", "_flowed", "_on_event", "_progress", "_run_id")
 
+    def __init__(self, run_id: str, progress: Progress, on_event: OnEvent | None) -> None:
+        self._run_id = run_id
+        self._progress = progress
+        self._on_event = on_event
+        self._events = EventStream()
+        self._flowed = False
 
-#: What a stream shows: an event, or None for a heartbeat.
-Sign = RunEvent | None
+    def feed(self, chunk: bytes) -> StreamEnd | None:
+        """
+        Take the next bytes, none at the stream's end. Returns how following ended; None while it goes on.
 
+        Raises :class:`WRProtocolError`.
+        """
+        if not chunk:
+            return self.end()
+        for data in self._events.feed(chunk):
+            event = read_event(self._run_id, data)
+            self._progress.see(event)
+            if event is not None:
+                self._flowed = True
+                if self._on_event is not None:
+                    self._on_event(event)
+                if event.is_terminal:
+                    return StreamEnd(flowed=True, told=True)
+        return None
 
-def follow(signs: Iterable[Sign], see: Callable[[Sign], None]) -> StreamEnd:
-    """Show each sign to ``see`` until the run has ended, the stream ends, or it breaks."""
-    flowed = False
-    try:
-        for sign in signs:
-            see(sign)
-            if sign is not None:
-                flowed = True
-                if sign.is_terminal:
-                    return StreamEnd(flowed, told=True)
-            del sign  # not kept until the next one comes: it may be large
-    except WRError as error:
-        return StreamEnd(flowed, error=error)
-    return StreamEnd(flowed)
-
-
-async def afollow(signs: AsyncIterable[Sign], see: Callable[[Sign], None]) -> StreamEnd:
-    """Do as :func:`follow` does, where the signs are awaited."""
-    flowed = False
-    try:
-        async for sign in signs:
-            see(sign)
-            if sign is not None:
-                flowed = True
-                if sign.is_terminal:
-                    return StreamEnd(flowed, told=True)
-            del sign  # not kept until the next one comes: it may be large
-    except WRError as error:
-        return StreamEnd(flowed, error=error)
-    return StreamEnd(flowed)
+    def end(self, error: WRError | None = None) -> StreamEnd:
+        """Return how following ended with the stream: for this error, or by itself."""
+        return StreamEnd(self._flowed, error=error)
 
 
 # --- pauses -----------------------------------------------------------------------------------------------

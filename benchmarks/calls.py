@@ -11,7 +11,7 @@ import statistics
 from typing import Any
 
 from airflow_provider_wr.models import Run
-from airflow_provider_wr.waiting import FollowStream, OpenStream, Pause, ReadRun, Step, StreamEnd, drive, wait
+from airflow_provider_wr.waiting import FollowStream, OpenStream, Pause, ReadRun, StreamEnd, tell, wait
 
 HOUR = 3600.0
 RUN_ID = "9e4c7b1a-1111-4222-8333-944455556666"
@@ -25,23 +25,21 @@ def streaming(*, cut_after: float | None) -> int:
     """
     now = 0.0
     requests = 0
-
-    def do(step: Step) -> Any:
-        nonlocal now, requests
+    answer: Any = None
+    steps = wait(RUN_ID, timeout=None, clock=lambda: now)
+    while not isinstance(step := tell(steps, answer), Run):
+        answer = None
         match step:
             case OpenStream():
                 requests += 1
             case ReadRun():
                 requests += 1
-                return Run.from_json({"id": RUN_ID, "status": "COMPLETED" if now >= HOUR else "EXECUTING"})
+                answer = Run.from_json({"id": RUN_ID, "status": "COMPLETED" if now >= HOUR else "EXECUTING"})
             case FollowStream():
                 now = min(HOUR, now + (cut_after or HOUR))
-                return StreamEnd(flowed=True, told=now == HOUR)
+                answer = StreamEnd(flowed=True, told=now == HOUR)
             case Pause():
                 now += step.within
-        return None
-
-    drive(wait(RUN_ID, timeout=None, clock=lambda: now), do)
     return requests
 
 

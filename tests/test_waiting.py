@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
+import json
 import logging
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
@@ -28,15 +28,16 @@ from airflow_provider_wr.exceptions import (
 )
 from airflow_provider_wr.models import Run, RunEvent
 from airflow_provider_wr.waiting import (
+    Follower,
     FollowStream,
     OpenStream,
     Pause,
     Progress,
     ReadRun,
     Reconnect,
-    Sign,
     Step,
     StreamEnd,
+    tell,
 )
 
 RUN = "9e4c7b1a-1111-4222-8333-944455556666"
@@ -89,11 +90,6 @@ def pauses(seconds: float) -> Turn:
 reconnects = Turn(Reconnect)
 
 
-def tell(steps: Generator[Step, Any, Run], answer: object) -> Step:
-    """Tell a wait how its last step went – at first, None – and return the next."""
-    return steps.throw(answer) if isinstance(answer, WRError) else steps.send(answer)
-
-
 def play(script: Iterable[Turn], *, timeout: float | None = None) -> Run:
     """Answer the steps of a wait as the script says; it must end with the script's last answer."""
     now = 1000.0
@@ -101,7 +97,7 @@ def play(script: Iterable[Turn], *, timeout: float | None = None) -> Run:
     answer: object = None
     for turn in script:
         step = tell(steps, answer)
-        assert type(step) is turn.step
+        assert isinstance(step, turn.step)
         if isinstance(step, Pause):
             assert step.within == pytest.approx(turn.took)
         elif timeout is None:
@@ -110,11 +106,9 @@ def play(script: Iterable[Turn], *, timeout: float | None = None) -> Run:
             assert step.within == pytest.approx(1000.0 + timeout - now)
         now += turn.took
         answer = turn.answer
-    try:
-        step = tell(steps, answer)
-    except StopIteration as end:
-        return cast("Run", end.value)
-    raise AssertionError(f"the wait goes on with {step}")
+    run = tell(steps, answer)
+    assert isinstance(run, Run), f"the wait goes on with {run}"
+    return run
 
 
 @pytest.mark.parametrize(
@@ -402,6 +396,9 @@ def test_each_turn_of_the_loop_pauses_or_ends(
     try:
         for _ in range(60):
             step = tell(steps, answer)
+            if isinstance(step, Run):
+                assert step.is_terminal
+                return
             answer = next(server[type(step)])
             if timeout is not None:
                 assert step.within is not None
@@ -413,8 +410,6 @@ def test_each_turn_of_the_loop_pauses_or_ends(
             else:
                 asked += 1
                 assert asked <= MOST_STEPS_IN_A_TURN
-    except StopIteration as end:
-        assert end.value.is_terminal  # noqa: PT017  # a wait may also go on
     except WRError as error:
         assert isinstance(error, WRTimeoutError) or not waiting.time_may_mend(error, waited=now)  # noqa: PT017
 
@@ -439,107 +434,49 @@ def test_what_time_may_mend(error: WRError, waited: float, mends: bool) -> None:
     assert waiting.time_may_mend(error, waited=waited) is mends
 
 
-# --- doing as the rules say -------------------------------------------------------------------------------
-
-Drive = Callable[[Generator[Step, Any, Run], Callable[[Step], Any]], Run]
-Follow = Callable[[list[Sign | Exception], Callable[[Sign], None]], StreamEnd]
+# --- following a stream -----------------------------------------------------------------------------------
 
 
-def drive_awaited(steps: Generator[Step, Any, Run], do: Callable[[Step], Any]) -> Run:
-    async def awaited(step: Step) -> Any:
-        await asyncio.sleep(0)
-        return do(step)
-
-    return asyncio.run(waiting.adrive(steps, awaited))
+def told(event: RunEvent) -> bytes:
+    return f"data: {json.dumps(event.raw)}\n\n".encode()
 
 
-def signs(shown: list[Sign | Exception]) -> Iterator[Sign]:
-    for sign in shown:
-        if isinstance(sign, Exception):
-            raise sign
-        yield sign
+HEARTBEAT = b": ping\n\n"
+STARTED, ENDED = an_event("EXECUTING"), an_event("COMPLETED")
 
 
-def follow(shown: list[Sign | Exception], see: Callable[[Sign], None]) -> StreamEnd:
-    return waiting.follow(signs(shown), see)
-
-
-def follow_awaited(shown: list[Sign | Exception], see: Callable[[Sign], None]) -> StreamEnd:
-    async def awaited() -> AsyncIterator[Sign]:
-        for sign in signs(shown):
-            await asyncio.sleep(0)
-            yield sign
-
-    return asyncio.run(waiting.afollow(awaited(), see))
-
-
-DRIVES = [pytest.param(waiting.drive, id="drive"), pytest.param(drive_awaited, id="adrive")]
-FOLLOWS = [pytest.param(follow, id="follow"), pytest.param(follow_awaited, id="afollow")]
-
-
-@pytest.mark.parametrize("drive", DRIVES)
-def test_driving_hands_answers_and_errors_to_the_rules(drive: Drive) -> None:
-    answers = iter([BROKEN, None, EXECUTING, None, EXECUTING, FLOWED, COMPLETED])
-    done: list[type[Step]] = []
-
-    def do(step: Step) -> Any:
-        done.append(type(step))
-        answer = next(answers)
-        if isinstance(answer, WRError):
-            raise answer
-        return answer
-
-    assert drive(waiting.wait(RUN, timeout=None, clock=lambda: 0.0), do) is COMPLETED
-    assert done == [OpenStream, Pause, ReadRun, OpenStream, ReadRun, FollowStream, ReadRun]
-
-
-@pytest.mark.parametrize("drive", DRIVES)
 @pytest.mark.parametrize(
-    "fault",
+    ("chunks", "seen", "end"),
     [
-        pytest.param(WRValidationError("bad"), id="that time cannot mend"),
-        pytest.param(ZeroDivisionError("a fault of ours"), id="that is not the API's"),
+        pytest.param([b""], [], SILENT, id="nothing"),
+        pytest.param([HEARTBEAT, b"data: :ping\n\n", b""], [None, None], SILENT, id="heartbeats"),
+        pytest.param([told(STARTED), HEARTBEAT, b""], [STARTED, None], FLOWED, id="event"),
+        pytest.param([told(STARTED)[:30], told(STARTED)[30:], b""], [STARTED], FLOWED, id="event in two chunks"),
+        pytest.param([told(STARTED)[:30], b""], [], SILENT, id="half an event"),
+        pytest.param(
+            [told(STARTED) + told(ENDED) + told(STARTED)], [STARTED, ENDED], TOLD, id="nothing after the end"
+        ),
+        pytest.param([told(an_event("PAUSED")), b""], [an_event("PAUSED")], FLOWED, id="unknown status"),
     ],
 )
-def test_driving_lets_an_error_out(drive: Drive, fault: Exception) -> None:
-    def do(step: Step) -> Any:
-        raise fault
-
-    with pytest.raises(type(fault)) as raised:
-        drive(waiting.wait(RUN, timeout=None), do)
-    assert raised.value is fault
-
-
-@pytest.mark.parametrize("follow", FOLLOWS)
-@pytest.mark.parametrize(
-    ("shown", "seen", "end"),
-    [
-        pytest.param([], 0, SILENT, id="nothing"),
-        pytest.param([None, None], 2, SILENT, id="heartbeats"),
-        pytest.param([None, an_event("EXECUTING"), None], 3, FLOWED, id="event"),
-        pytest.param(
-            [an_event("EXECUTING"), an_event("COMPLETED"), an_event("EXECUTING")],
-            2,
-            TOLD,
-            id="nothing after the end",
-        ),
-        pytest.param([an_event("PAUSED"), None], 2, FLOWED, id="unknown status"),
-        pytest.param([None, BROKEN], 1, StreamEnd(flowed=False, error=BROKEN), id="broken"),
-        pytest.param(
-            [an_event("EXECUTING"), BROKEN], 1, StreamEnd(flowed=True, error=BROKEN), id="broken after an event"
-        ),
-    ],
-)
-def test_following(follow: Follow, shown: list[Sign | Exception], seen: int, end: StreamEnd) -> None:
-    saw: list[Sign] = []
-    assert follow(shown, saw.append) == end
-    assert saw == shown[:seen]
+def test_following(chunks: list[bytes], seen: list[RunEvent | None], end: StreamEnd) -> None:
+    shown: list[RunEvent | None] = []
+    events: list[RunEvent] = []
+    follower = Follower(RUN, cast("Progress", SimpleNamespace(see=shown.append)), events.append)
+    *others, last = chunks
+    assert [follower.feed(chunk) for chunk in others] == [None] * len(others)
+    assert follower.feed(last) == end
+    assert shown == seen
+    assert events == list(filter(None, seen))
 
 
-@pytest.mark.parametrize("follow", FOLLOWS)
-def test_following_lets_a_fault_of_ours_out(follow: Follow) -> None:
-    with pytest.raises(ZeroDivisionError):
-        follow([ZeroDivisionError()], lambda sign: None)
+@pytest.mark.parametrize(("chunks", "flowed"), [([HEARTBEAT], False), ([told(STARTED)], True)])
+def test_following_a_stream_that_breaks(chunks: list[bytes], flowed: bool) -> None:
+    follower = Follower(RUN, Progress(), None)
+    assert [follower.feed(chunk) for chunk in chunks] == [None]
+    with pytest.raises(WRProtocolError) as raised:
+        follower.feed(b'data: {"id": "another", "status": "EXECUTING"}\n\n')
+    assert follower.end(raised.value) == StreamEnd(flowed, error=raised.value)
 
 
 # --- pauses -----------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
-from functools import cached_property, partial
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import aiohttp
@@ -32,18 +32,18 @@ from airflow_provider_wr.models import Run, RunEvent, TriggeredRun
 from airflow_provider_wr.protocol import Answer, Call
 from airflow_provider_wr.sse import EventStream
 from airflow_provider_wr.waiting import (
+    Follower,
     FollowStream,
+    OnEvent,
     OpenStream,
     Pause,
     Progress,
     ReadRun,
     Reconnect,
-    Sign,
-    Step,
+    StreamEnd,
 )
 
 T = TypeVar("T")
-OnEvent = Callable[[RunEvent], None]
 
 #: Bytes that are read at a time.
 CHUNK_BYTES = 64 * 1024
@@ -160,11 +160,15 @@ class WRHook(BaseHook):
 
         The stream has no replay: what happened before it was open is not told.
         """
+        events = EventStream()
         response = self._open_stream(run_id, within=None)
-        for event in filter(None, _signs(run_id, response, within=None)):
-            yield event
-            if event.is_terminal:
-                return
+        for chunk in _chunks(protocol.stream_run(run_id), response, within=None):
+            for data in events.feed(chunk):
+                event = protocol.read_event(run_id, data)
+                if event is not None:
+                    yield event
+                    if event.is_terminal:
+                        return
 
     def wait_for_run(self, run_id: str, *, timeout: float | None = 300.0, on_event: OnEvent | None = None) -> Run:
         """
@@ -175,32 +179,33 @@ class WRHook(BaseHook):
 
         Raises :class:`~airflow_provider_wr.exceptions.WRTimeoutError` when time has run out; the run goes on.
         """
+        link = self.settings.run_link(run_id, self.workflow_id)
+        steps = waiting.wait(run_id, timeout=timeout, link=link)
         progress = Progress()
         stream: requests.Response | None = None
-
-        def do(step: Step) -> Any:
-            nonlocal stream
-            match step:
-                case OpenStream():
-                    if stream is not None:
-                        stream.close()
-                    stream = self._open_stream(run_id, within=step.within)
-                case ReadRun():
-                    run = self.get_run_once(run_id, within=step.within)
-                    progress.see(run)
-                    return run
-                case FollowStream() if stream is not None:
-                    signs = _signs(run_id, stream, within=step.within)
-                    return waiting.follow(signs, partial(_show, progress, on_event))
-                case Reconnect():
-                    del self.settings
-                case Pause():
-                    time.sleep(step.within)
-            return None
-
+        answer: Any = None
         try:
-            link = self.settings.run_link(run_id, self.workflow_id)
-            return waiting.drive(waiting.wait(run_id, timeout=timeout, link=link), do)
+            while not isinstance(step := waiting.tell(steps, answer), Run):
+                answer = None  # not kept meanwhile: it may be a large run
+                try:
+                    match step:
+                        case OpenStream():
+                            if stream is not None:
+                                stream.close()
+                            stream = self._open_stream(run_id, within=step.within)
+                        case ReadRun():
+                            answer = self.get_run_once(run_id, within=step.within)
+                            progress.see(answer)
+                        case FollowStream() if stream is not None:
+                            follower = Follower(run_id, progress, on_event)
+                            answer = _follow(run_id, stream, follower, within=step.within)
+                        case Reconnect():
+                            del self.settings
+                        case Pause():
+                            time.sleep(step.within)
+                except WRError as error:
+                    answer = error
+            return step
         finally:
             if stream is not None:
                 stream.close()
@@ -253,7 +258,11 @@ class WRHook(BaseHook):
         if not 200 <= response.status_code < 300:
             seconds = _least(self.settings.read_timeout, until and until - time.monotonic())
             protocol.read_answer(call, _answer(call, response, within=seconds))
-        protocol.check_stream(call, response.headers)
+        try:
+            protocol.check_stream(call, response.headers)
+        except WRError:
+            response.close()
+            raise
         return response
 
     def _request(self, session: requests.Session, call: Call[Any], *, read_timeout: float) -> requests.Response:
@@ -283,11 +292,14 @@ def _answer(call: Call[Any], response: requests.Response, *, within: float) -> A
     return Answer(response.status_code, response.headers, bytes(body))
 
 
-def _signs(run_id: str, response: requests.Response, *, within: float | None) -> Iterator[Sign]:
-    events = EventStream()
-    for chunk in _chunks(protocol.stream_run(run_id), response, within=within):
-        for data in events.feed(chunk):
-            yield protocol.read_event(run_id, data)
+def _follow(run_id: str, response: requests.Response, follower: Follower, *, within: float | None) -> StreamEnd:
+    try:
+        for chunk in _chunks(protocol.stream_run(run_id), response, within=within):
+            if (end := follower.feed(chunk)) is not None:
+                return end
+    except WRError as error:
+        return follower.end(error)
+    return follower.end()
 
 
 def _chunks(call: Call[Any], response: requests.Response, *, within: float | None) -> Iterator[bytes]:
@@ -374,44 +386,52 @@ class WRAsyncHook:
 
     async def stream_run(self, run_id: str) -> AsyncIterator[RunEvent]:
         """Yield a run's events as they come; see :meth:`WRHook.stream_run`."""
+        events = EventStream()
         response = await self._open_stream(run_id, within=None)
-        async with aclosing(_asigns(run_id, response, within=None)) as signs:
-            async for event in signs:
-                if event is not None:
-                    yield event
-                    if event.is_terminal:
-                        return
+        with (
+            _AiohttpErrors(protocol.stream_run(run_id)),
+            closing(response),
+            Patience(response.content, silence=waiting.SILENCE, within=None) as patience,
+        ):
+            while chunk := await response.content.readany():
+                patience.renew()
+                for data in events.feed(chunk):
+                    event = protocol.read_event(run_id, data)
+                    if event is not None:
+                        yield event
+                        if event.is_terminal:
+                            return
 
     async def wait_for_run(
         self, run_id: str, *, timeout: float | None = 300.0, on_event: OnEvent | None = None
     ) -> Run:
         """Wait until a run has ended; see :meth:`WRHook.wait_for_run`."""
+        steps = waiting.wait(run_id, timeout=timeout, link=self.run_link(run_id))
         progress = Progress()
         stream: aiohttp.ClientResponse | None = None
-
-        async def do(step: Step) -> Any:
-            nonlocal stream
-            match step:
-                case OpenStream():
-                    if stream is not None:
-                        stream.close()
-                    stream = await self._open_stream(run_id, within=step.within)
-                case ReadRun():
-                    run = await self._send_once(protocol.get_run(run_id), within=step.within)
-                    progress.see(run)
-                    return run
-                case FollowStream() if stream is not None:
-                    async with aclosing(_asigns(run_id, stream, within=step.within)) as signs:
-                        return await waiting.afollow(signs, partial(_show, progress, on_event))
-                case Reconnect():
-                    await self._shared.renew()
-                case Pause():
-                    await asyncio.sleep(step.within)
-            return None
-
+        answer: Any = None
         try:
-            link = self.run_link(run_id)
-            return await waiting.adrive(waiting.wait(run_id, timeout=timeout, link=link), do)
+            while not isinstance(step := waiting.tell(steps, answer), Run):
+                answer = None  # not kept meanwhile: it may be a large run
+                try:
+                    match step:
+                        case OpenStream():
+                            if stream is not None:
+                                stream.close()
+                            stream = await self._open_stream(run_id, within=step.within)
+                        case ReadRun():
+                            answer = await self._send_once(protocol.get_run(run_id), within=step.within)
+                            progress.see(answer)
+                        case FollowStream() if stream is not None:
+                            follower = Follower(run_id, progress, on_event)
+                            answer = await _afollow(run_id, stream, follower, within=step.within)
+                        case Reconnect():
+                            await self._shared.renew()
+                        case Pause():
+                            await asyncio.sleep(step.within)
+                except WRError as error:
+                    answer = error
+            return step
         finally:
             if stream is not None:
                 stream.close()
@@ -456,7 +476,11 @@ class WRAsyncHook:
                 response = await self._request(self._shared.http, call)
                 if not 200 <= response.status < 300:
                     protocol.read_answer(call, await _aanswer(response))
-        protocol.check_stream(call, response.headers)
+        try:
+            protocol.check_stream(call, response.headers)
+        except WRError:
+            response.close()
+            raise
         return response
 
     async def _request(self, session: aiohttp.ClientSession, call: Call[Any]) -> aiohttp.ClientResponse:
@@ -484,19 +508,21 @@ async def _aanswer(response: aiohttp.ClientResponse) -> Answer:
     return Answer(response.status, response.headers, bytes(body))
 
 
-async def _asigns(run_id: str, response: aiohttp.ClientResponse, *, within: float | None) -> AsyncGenerator[Sign]:
-    events = EventStream()
-    with (
-        _AiohttpErrors(protocol.stream_run(run_id)),
-        closing(response),
-        Patience(response.content, silence=waiting.SILENCE, within=within) as patience,
-    ):
-        async for chunk in response.content.iter_any():
-            patience.renew()
-            for data in events.feed(chunk):
-                yield protocol.read_event(run_id, data)
-                del data
-            del chunk  # neither is kept until the next one comes: they may be large
+async def _afollow(
+    run_id: str, response: aiohttp.ClientResponse, follower: Follower, *, within: float | None
+) -> StreamEnd:
+    try:
+        with (
+            _AiohttpErrors(protocol.stream_run(run_id)),
+            Patience(response.content, silence=waiting.SILENCE, within=within) as patience,
+        ):
+            while (end := follower.feed(await response.content.readany())) is None:
+                patience.renew()
+            return end
+    except WRError as error:
+        return follower.end(error)
+    finally:
+        response.close()
 
 
 class _AiohttpErrors:
@@ -526,12 +552,6 @@ def _aiohttp_error(call: Call[Any], error: BaseException) -> WRError:
         ),
     )
     return protocol.no_answer(call, error, sent=not never_sent, timed_out=isinstance(error, asyncio.TimeoutError))
-
-
-def _show(progress: Progress, on_event: OnEvent | None, sign: Sign) -> None:
-    progress.see(sign)
-    if on_event is not None and sign is not None:
-        on_event(sign)
 
 
 def _least(seconds: float, within: float | None) -> float:

@@ -19,6 +19,7 @@ from airflow_provider_wr.exceptions import (
     WRAuthError,
     WRError,
     WRNotFoundError,
+    WRProtocolError,
     WRTimeoutError,
     WRValidationError,
 )
@@ -528,4 +529,15 @@ def test_a_wait_leaves_no_connection_behind(serve: Serve, new_hook: Callable[...
         hook.wait_for_run(RUN_ID, timeout=0.2)
     hook.close()
     gc.collect()  # urllib3 closes the connections of a pool when it is collected
+    server.wait_until_alone()
+
+
+def test_what_is_no_stream_is_let_go_at_once(serve: Serve, hook: AnyHook) -> None:
+    def answer_a_page(request: Request, peer: Peer) -> None:
+        peer.send(head(200, {"Content-Type": "text/html", "Content-Length": "9"}))
+        peer.hang()
+
+    server = serve(answer_a_page)
+    with pytest.raises(WRProtocolError, match="text/html"):
+        hook.stream_run(RUN_ID)
     server.wait_until_alone()
