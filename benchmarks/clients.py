@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import requests
 from sseclient import SSEClient
 
@@ -70,6 +71,31 @@ async def bare(url: str, run_ids: Sequence[str], ended: Ended) -> None:
     await asyncio.gather(*map(wait, run_ids))
 
 
+async def aiohttp_alone(url: str, run_ids: Sequence[str], ended: Ended) -> None:
+    """The same work with the least that ``aiohttp`` allows: what there is to add to."""
+    headers = {"X-Api-Key": "ws_k"}
+    reads = asyncio.Semaphore(16)
+    connector = aiohttp.TCPConnector(limit=0)
+    no_timers = aiohttp.ClientTimeout(total=None)
+
+    async with aiohttp.ClientSession(connector=connector, timeout=no_timers, headers=headers) as session:
+
+        async def read(run_id: str) -> Any:
+            async with reads, session.get(url + PATH + run_id) as answer:
+                return json.loads(await answer.read())
+
+        async def wait(run_id: str) -> None:
+            async with session.get(f"{url}{PATH}{run_id}/stream") as stream:
+                await read(run_id)
+                async for event in stream.content.iter_any():
+                    if json.loads(event[event.index(b"{") :])["status"] == "COMPLETED":
+                        break
+            assert (await read(run_id))["status"] == "COMPLETED"
+            ended(run_id)
+
+        await asyncio.gather(*map(wait, run_ids))
+
+
 async def shared(url: str, run_ids: Sequence[str], ended: Ended) -> None:
     """``WRRunTrigger``, all on one connection."""
     await _triggers(url, dict.fromkeys(run_ids, "wr_benchmark"), ended)
@@ -123,4 +149,4 @@ async def threads(url: str, run_ids: Sequence[str], ended: Ended) -> None:
         thread.join()
 
 
-CLIENTS = {client.__name__: client for client in (bare, shared, own, polling, threads)}
+CLIENTS = {client.__name__: client for client in (bare, aiohttp_alone, shared, own, polling, threads)}

@@ -9,6 +9,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 CLIENTS = {
     "bare": "bare asyncio sockets",
+    "aiohttp_alone": "`aiohttp` alone",
     "shared": "`WRRunTrigger`",
     "own": "`WRRunTrigger`, a session for each",
     "polling": "a trigger that polls every 5 s",

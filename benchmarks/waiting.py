@@ -1,7 +1,8 @@
 """
 What it costs to wait for many runs in one process: CPU, memory, delay, connections and requests.
 
-The clients take turns in one go, each in a fresh process and for the same runs; the server is in another.
+The clients take turns in one go, each in a fresh process and for the same runs; the server is in another. A row is
+the median of three turns, column by column: a machine has other things to do.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
+from statistics import median
 from typing import Any
 
 from airflow_provider_wr.hooks.aiohttp_session import Endpoint
@@ -30,6 +33,9 @@ SECONDS = 12.0
 
 #: A thread for each run, and a session for each run, are not tried beyond this.
 MOST_OF_THEIR_OWN = 500
+
+#: How often each client is measured.
+TURNS = 3
 
 
 @dataclass(frozen=True)
@@ -98,16 +104,22 @@ def _resident_kb() -> int:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
+def _median(results: Sequence[Result]) -> Result:
+    """Return the median of each column."""
+    client, runs, *_ = astuple(results[0])
+    return Result(client, runs, *map(median, zip(*(astuple(result)[2:] for result in results), strict=True)))
+
+
 def main() -> list[dict[str, Any]]:
     """Measure all, print a table, and return its rows."""
     rows = []
     heads = ("client", "runs", "CPU µs/event", "kB/run", "p50 ms", "p99 ms", "connections/run", "requests/run")
     print(" | ".join(heads))
     for runs in RUNS:
-        for client in ("bare", "shared", "own", "polling", "threads"):
-            if client in ("own", "threads") and runs > MOST_OF_THEIR_OWN:
-                continue
-            row = asdict(measure(client, runs))
+        clients = [client for client in CLIENTS if client not in ("own", "threads") or runs <= MOST_OF_THEIR_OWN]
+        turns = [[measure(client, runs) for client in clients] for _ in range(TURNS)]
+        for results in zip(*turns, strict=True):
+            row = asdict(_median(results))
             rows.append(row)
             print(" | ".join(f"{value:.1f}" if isinstance(value, float) else str(value) for value in row.values()))
     return rows
