@@ -454,7 +454,7 @@ def read_event(run_id: str, data: str) -> RunEvent | None:
         return None
     try:
         body = _decode_event(data)
-    except (RecursionError, ValueError):
+    except (RecursionError, ValueError, msgspec.DecodeError):  # the last is a ValueError from msgspec 0.21 on
         return None
     event = RunEvent.from_json(body)
     if event.run_id != run_id and event.run_id.lower() != run_id.lower():
