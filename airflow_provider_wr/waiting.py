@@ -258,10 +258,10 @@ class Follower:
     :param on_event: is called with each event; None for nothing.
     """
 
-    __slots__ = ("_events", "_flowed", "_on_event", "_progress", "_run_id")
+    __slots__ = ("_events", "_flowed", "_on_event", "_progress", "run_id")
 
     def __init__(self, run_id: str, progress: Progress, on_event: OnEvent | None) -> None:
-        self._run_id = run_id
+        self.run_id = run_id
         self._progress = progress
         self._on_event = on_event
         self._events = EventStream()
@@ -276,7 +276,7 @@ class Follower:
         if not chunk:
             return self.end()
         for data in self._events.feed(chunk):
-            event = read_event(self._run_id, data)
+            event = read_event(self.run_id, data)
             self._progress.see(event)
             if event is not None:
                 self._flowed = True

@@ -198,7 +198,7 @@ class WRHook(BaseHook):
                             progress.see(answer)
                         case FollowStream() if stream is not None:
                             follower = Follower(run_id, progress, on_event)
-                            answer = _follow(run_id, stream, follower, within=step.within)
+                            answer = _follow(stream, follower, within=step.within)
                         case Reconnect():
                             del self.settings
                         case Pause():
@@ -292,9 +292,9 @@ def _answer(call: Call[Any], response: requests.Response, *, within: float) -> A
     return Answer(response.status_code, response.headers, bytes(body))
 
 
-def _follow(run_id: str, response: requests.Response, follower: Follower, *, within: float | None) -> StreamEnd:
+def _follow(response: requests.Response, follower: Follower, *, within: float | None) -> StreamEnd:
     try:
-        for chunk in _chunks(protocol.stream_run(run_id), response, within=within):
+        for chunk in _chunks(protocol.stream_run(follower.run_id), response, within=within):
             if (end := follower.feed(chunk)) is not None:
                 return end
     except WRError as error:
@@ -388,13 +388,8 @@ class WRAsyncHook:
         """Yield a run's events as they come; see :meth:`WRHook.stream_run`."""
         events = EventStream()
         response = await self._open_stream(run_id, within=None)
-        with (
-            _AiohttpErrors(protocol.stream_run(run_id)),
-            closing(response),
-            Patience(response.content, silence=waiting.SILENCE, within=None) as patience,
-        ):
-            while chunk := await response.content.readany():
-                patience.renew()
+        with closing(response):
+            while chunk := await _achunk(run_id, response):
                 for data in events.feed(chunk):
                     event = protocol.read_event(run_id, data)
                     if event is not None:
@@ -424,7 +419,7 @@ class WRAsyncHook:
                             progress.see(answer)
                         case FollowStream() if stream is not None:
                             follower = Follower(run_id, progress, on_event)
-                            answer = await _afollow(run_id, stream, follower, within=step.within)
+                            answer = await _afollow(stream, follower, within=step.within)
                         case Reconnect():
                             await self._shared.renew()
                         case Pause():
@@ -508,12 +503,19 @@ async def _aanswer(response: aiohttp.ClientResponse) -> Answer:
     return Answer(response.status, response.headers, bytes(body))
 
 
-async def _afollow(
-    run_id: str, response: aiohttp.ClientResponse, follower: Follower, *, within: float | None
-) -> StreamEnd:
+async def _achunk(run_id: str, response: aiohttp.ClientResponse) -> bytes:
+    """Return the next bytes of a stream, none at its end. What the caller does in between is no silence of it."""
+    with (
+        _AiohttpErrors(protocol.stream_run(run_id)),
+        Patience(response.content, silence=waiting.SILENCE, within=None),
+    ):
+        return await response.content.readany()
+
+
+async def _afollow(response: aiohttp.ClientResponse, follower: Follower, *, within: float | None) -> StreamEnd:
     try:
         with (
-            _AiohttpErrors(protocol.stream_run(run_id)),
+            _AiohttpErrors(protocol.stream_run(follower.run_id)),
             Patience(response.content, silence=waiting.SILENCE, within=within) as patience,
         ):
             while (end := follower.feed(await response.content.readany())) is None:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from servers import COMPONENT_ID, RUN_ID, STREAM_HEAD, WORKFLOW_ID, Peer, Request, event, free_port, run
 
+from airflow_provider_wr import waiting
 from airflow_provider_wr.exceptions import WRAuthError, WRNotFoundError, WRValidationError
 from airflow_provider_wr.hooks.wr import NO_RUN, WRAsyncHook, WRHook
 from airflow_provider_wr.sandbox.server import Sandbox
@@ -321,6 +322,24 @@ async def test_leaving_an_asynchronous_stream_early_closes_its_connection(serve:
         await anext(stream)
         await stream.aclose()  # type: ignore[attr-defined]
         await asyncio.to_thread(server.wait_until_alone)
+
+
+async def test_whoever_takes_long_over_an_event_gets_the_next_one(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "SILENCE", 0.2)
+
+    def script(request: Request, peer: Peer) -> None:
+        peer.send(STREAM_HEAD, event(), event(), event("COMPLETED"), every=0.05)
+        peer.close()
+
+    serve(script)
+    statuses = []
+    async with WRAsyncHook() as hook:
+        async for each in hook.stream_run(RUN_ID):
+            statuses.append(each.status)
+            await asyncio.sleep(0.5)
+    assert statuses == ["EXECUTING", "EXECUTING", "COMPLETED"]
 
 
 ASKED = f"GET /v1/sdk/workflows/executions/{NO_RUN}"
