@@ -793,6 +793,7 @@ def test_what_is_no_stream(headers: dict[str, str], shown: str) -> None:
         pytest.param(" :ping ", id="heartbeat with spaces"),
         pytest.param("hello", id="not JSON"),
         pytest.param("NaN", id="NaN"),
+        pytest.param(f'{{"id": "{RUN}", "status": "EXECUTING", "new": "\\ud800"}}', id="lone surrogate"),
         pytest.param("[" * 100_000, id="deep"),
     ],
 )
