@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 def get_provider_info() -> dict[str, Any]:
     """Tell Airflow what this package provides."""
 
-    from airflow_provider_wr import form
+    from airflow_provider_wr import connection_form
 
     def modules(folder: str) -> list[dict[str, Any]]:
         return [{"integration-name": "White Rabbit", "python-modules": [f"airflow_provider_wr.{folder}.wr"]}]
@@ -31,8 +31,8 @@ def get_provider_info() -> dict[str, Any]:
                 "connection-type": "wr",
                 "hook-class-name": "airflow_provider_wr.hooks.wr.WRHook",
                 "hook-name": "White Rabbit",
-                "ui-field-behaviour": form.BEHAVIOUR,
-                "conn-fields": form.FIELDS,
+                "ui-field-behaviour": connection_form.BEHAVIOUR,
+                "conn-fields": connection_form.FIELDS,
             }
         ],
     }

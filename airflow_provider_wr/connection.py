@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import BaseHook
 
+from airflow_provider_wr.api.ids import check_uuid
+from airflow_provider_wr.api.signing import Signer
+from airflow_provider_wr.connection_form import STORED_SECRET
 from airflow_provider_wr.exceptions import WRValidationError
-from airflow_provider_wr.form import STORED_SECRET
-from airflow_provider_wr.protocol import check_uuid
-from airflow_provider_wr.signing import Signer
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection

@@ -10,24 +10,31 @@ WRError
 ├── WRRateLimitError         429
 ├── WRServerError            5xx
 ├── WRProtocolError          an answer that is not what the protocol promises
-├── WRTriggerUnknownError    a trigger request whose outcome cannot be known; never retried
+├── WRTriggerUnknownError    a trigger request whose outcome cannot be known
 └── WRRunEndedError          a run that ended, but not well
-    ├── WRRunFailedError     └── WRRunFailedFinalError, the same where a retry is of no use
-    └── WRRunCanceledError   └── WRRunCanceledFinalError, the same where a retry is of no use
+    ├── WRRunFailedError
+    └── WRRunCanceledError
 
-"The run failed" (:class:`WRRunEndedError`) and "I could not ask" (all others) are never confused.
+"The run failed" (:class:`WRRunEndedError`) and "I could not ask" (all others) are never confused. Whether Airflow
+should retry a task that fails with an error is its ``retryable``; :func:`no_retries` makes Airflow respect it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+try:
+    from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+except ImportError:  # what has no I/O needs no Airflow
+    AirflowException = AirflowFailException = Exception  # type: ignore[misc, assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from airflow_provider_wr.models import Run
+    from airflow_provider_wr.api.models import Run
 
 
 class WRError(AirflowException):
@@ -41,9 +48,13 @@ class WRError(AirflowException):
     :param details: the API's body: parsed JSON, or the beginning of its text; None when there was none.
     :param errors: the API's list of errors, each a dict of ``code`` and ``message``.
     :param retry_after: seconds after which the API wants to be asked again; None when it did not say.
+    :param sent: whether any of the request may have reached the API; None when no call was made.
     """
 
     status_code: int | None  # type: ignore[assignment]  # on Airflow's own class a constant, always 500
+
+    #: Whether a retry of the task may end otherwise.
+    retryable = True
 
     #: What the user can do about it: the last part of the error's text.
     hint = ""
@@ -58,6 +69,7 @@ class WRError(AirflowException):
         details: Any = None,
         errors: Sequence[Mapping[str, Any]] = (),
         retry_after: float | None = None,
+        sent: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -67,6 +79,7 @@ class WRError(AirflowException):
         self.details = details
         self.errors = list(errors)
         self.retry_after = retry_after
+        self.sent = sent
 
     def __str__(self) -> str:
         call = f"{self.method} {self.path}" if self.method else ""
@@ -77,7 +90,44 @@ class WRError(AirflowException):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By default an exception is pickled by its positional arguments alone; ours has its facts by keyword.
-        return type(self).__new__, (type(self), *self.args), self.__dict__
+        return _new, (_documented(type(self)), isinstance(self, _NotRetried), self.args), self.__dict__
+
+
+class _NotRetried(AirflowFailException):
+    """Airflow's own class for "do not retry"."""
+
+
+@contextmanager
+def no_retries() -> Iterator[None]:
+    """Raise an error that is not ``retryable`` as one that Airflow does not retry, under the same name."""
+    try:
+        yield
+    except WRError as error:
+        if error.retryable or isinstance(error, AirflowFailException):
+            raise
+        raise not_retried(error) from error.__cause__
+
+
+def not_retried(error: WRError) -> WRError:
+    """Return the same error as one that Airflow does not retry. Its class has the same name, and is a subclass."""
+    final = _new(type(error), True, error.args)
+    final.__dict__.update(error.__dict__)
+    return final
+
+
+def _new(kind: type[WRError], not_retried: bool, args: tuple[Any, ...]) -> WRError:
+    final = _not_retried(kind) if not_retried else kind  # type: ignore[arg-type]  # mypy's Hashable
+    return final.__new__(final, *args)
+
+
+@cache
+def _not_retried(kind: type[WRError]) -> type[WRError]:
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (kind, _NotRetried), names)
+
+
+def _documented(kind: type[WRError]) -> type[WRError]:
+    return kind.__mro__[1] if issubclass(kind, _NotRetried) else kind
 
 
 class WRConnectionError(WRError):
@@ -109,6 +159,10 @@ class WRNotFoundError(WRError):
 class WRValidationError(WRError):
     """Bad input: refused by us before anything was sent, or by the API (400, 409, 422)."""
 
+    @property
+    def retryable(self) -> bool:  # type: ignore[override]
+        return self.status_code is not None
+
 
 class WRRateLimitError(WRError):
     """The API's rate limit was met (429)."""
@@ -134,6 +188,7 @@ class WRTriggerUnknownError(WRError, AirflowFailException):
     """
 
     hint = "look in the White Rabbit dashboard whether a run was started; clear the task to start one"
+    retryable = False
 
     def __init__(self, message: str, *, reason: WRError, **facts: Any) -> None:
         super().__init__(message, **facts)
@@ -145,11 +200,15 @@ class WRRunEndedError(WRError):
     The run ended, but not well.
 
     :param run: the finished run.
+    :param retryable: whether a retry of the task may end otherwise; False where it could only meet the same run,
+        or must not start another.
+    :param advice: what was done, and how to go on; empty for none.
     """
 
-    def __init__(self, run: Run) -> None:
-        super().__init__(run.ending)
+    def __init__(self, run: Run, *, retryable: bool = True, advice: str = "") -> None:
+        super().__init__(f"{run.ending}\n{advice}" if advice else run.ending)
         self.run = run
+        self.retryable = retryable
 
 
 class WRRunFailedError(WRRunEndedError):
@@ -160,20 +219,7 @@ class WRRunCanceledError(WRRunEndedError):
     """The run ended CANCELED. Its text gives the reason, where one was left."""
 
 
-class WRRunFailedFinalError(WRRunFailedError, AirflowFailException):
-    """As its parent, where a retry of the task would only meet the same ended run; Airflow does not retry."""
-
-
-class WRRunCanceledFinalError(WRRunCanceledError, AirflowFailException):
-    """As its parent, where a retry of the task would only meet the same ended run; Airflow does not retry."""
-
-
-def run_ended_error(run: Run, *, final: bool) -> WRRunEndedError:
-    """
-    Return the error for a run that ended FAILED or CANCELED.
-
-    :param final: whether a retry of the task could only meet the same run again.
-    """
-    if run.status == "FAILED":
-        return WRRunFailedFinalError(run) if final else WRRunFailedError(run)
-    return WRRunCanceledFinalError(run) if final else WRRunCanceledError(run)
+def run_ended_error(run: Run, *, retryable: bool, advice: str = "") -> WRRunEndedError:
+    """Return the error for a run that ended FAILED or CANCELED; see :class:`WRRunEndedError`."""
+    kind = WRRunFailedError if run.status == "FAILED" else WRRunCanceledError
+    return kind(run, retryable=retryable, advice=advice)

@@ -1,89 +1,33 @@
-"""
-What OpenLineage is told of a run: one facet on the Airflow task that started it, waited for it or read it.
-
-It holds no output and no error of a stage, which may be secret. Imported only where OpenLineage's provider is
-installed.
-"""
+"""What an operator knows of its run, for OpenLineage's listener to ask for."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.openlineage.facet import RunFacet
-from airflow.providers.openlineage.extractors import OperatorLineage
-from attrs import define
-
-from airflow_provider_wr import __version__
-from airflow_provider_wr.models import StageStatus
-from airflow_provider_wr.quoting import quote
-
 if TYPE_CHECKING:
-    from airflow_provider_wr.models import Run, RunStage
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
-#: The facet's name among those of an event.
-NAME = "whiteRabbit_run"
-
-#: Who says so: a package URL, which needs no host.
-PRODUCER = f"pkg:pypi/airflow-provider-wr@{__version__}"
-
-#: Stages that the facet lists. A fan-out has hundreds, and some servers refuse large events.
-MAX_STAGES = 100
+    from airflow_provider_wr.api.models import Run
 
 
-@define
-class WhiteRabbitRunFacet(RunFacet):  # type: ignore[misc]  # not installed where types are checked
+class OpenLineageMixin:
     """
-    A run as the task knew it when it ended; None, which is left out of the event, where it did not know.
+    An operator that tells OpenLineage what it knows of its run: it sets each of these as soon as it knows it.
 
-    :param runId: UUID of the run.
-    :param workflowId: UUID of its workflow.
-    :param status: the run's.
-    :param totalUsage: credits.
-    :param stageCounts: how many stages have each status.
-    :param stages: id, module, status, credits and attempt of each stage, the failed ones first; not all of them
-        where there are more than ``MAX_STAGES``.
+    Where OpenLineage's provider is not installed nobody asks, and nothing of it is imported.
     """
 
-    runId: str
-    workflowId: str | None = None
-    status: str | None = None
-    totalUsage: float | None = None
-    stageCounts: dict[str, int] | None = None
-    stages: list[dict[str, Any]] | None = None
+    _run_id: str | None = None
+    _workflow_id: str | None = None
+    _run: Run | None = None
 
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
+        """
+        Return the facet of the run.
 
-def lineage(run_id: str | None, workflow_id: str | None, run: Run | None) -> OperatorLineage:
-    """
-    Return what the listener is told.
+        OpenLineage's listener calls this when the task has ended, well or not, in the task's process or a fork of
+        it. A task that defers has not ended; a failure here fails no task.
+        """
+        from airflow_provider_wr.openlineage_facet import lineage
 
-    :param run_id: UUID of the task's run; None when it has none.
-    :param workflow_id: UUID of the run's workflow; None when the task does not know it.
-    :param run: the run as it was last read; None when it was not.
-    """
-    if run_id is None:
-        return OperatorLineage()
-    facts: dict[str, Any] = {"runId": run_id, "workflowId": workflow_id, "producer": PRODUCER}
-    if run is not None:
-        facts |= _facts(run)
-    return OperatorLineage(run_facets={NAME: WhiteRabbitRunFacet(**facts)})
-
-
-def _facts(run: Run) -> dict[str, Any]:
-    failed_first = sorted(run.stages, key=lambda stage: stage.status != StageStatus.FAILED)
-    return {
-        "status": quote(run.status),
-        "totalUsage": run.total_usage,
-        "stageCounts": dict(Counter(quote(stage.status) for stage in run.stages)),
-        "stages": [_stage(stage) for stage in failed_first[:MAX_STAGES]],
-    }
-
-
-def _stage(stage: RunStage) -> dict[str, Any]:
-    return {
-        "id": quote(stage.id),
-        "module": quote(stage.module),
-        "status": quote(stage.status),
-        "creditUsage": stage.credit_usage,
-        "executionAttempt": stage.execution_attempt,
-    }
+        return lineage(self._run_id, self._workflow_id, self._run)

@@ -21,7 +21,7 @@ from dataclasses import asdict, astuple, dataclass
 from statistics import median
 from typing import Any
 
-from airflow_provider_wr.hooks.aiohttp_session import Endpoint
+from airflow_provider_wr.transport.aiohttp import Endpoint
 from airflow_provider_wr.triggers import wr as triggers
 from benchmarks.clients import CLIENTS
 from benchmarks.server import EVENTS, serve

@@ -94,7 +94,7 @@ ENDED = {
 
 UNREACHABLE = (
     "Run RUN: GET /v1/sdk/workflows/executions/RUN: the connection broke: [Errno 104] Connection reset by peer "
-    "(check the connection's host, and the network between Airflow and White Rabbit); looking again"
+    "(check the connection's host, and the network between Airflow and White Rabbit); retrying"
 )
 REFUSED = (
     "GET /v1/sdk/workflows/executions/RUN answered 401: Unauthorized "
@@ -137,7 +137,7 @@ OUTCOMES = [
         name="failed",
         row="FAILED",
         happens="finish",
-        sensor=_ended("FAILED", "WRRunFailedFinalError", retries_left=1),
+        sensor=_ended("FAILED", "WRRunFailedError", retries_left=1),
         operator=_ended("FAILED", "WRRunFailedError", retries_left=0),
         runs=5,
         config=FAILING,
@@ -154,7 +154,7 @@ OUTCOMES = [
         name="canceled",
         row="CANCELED",
         happens="finish",
-        sensor=_ended("CANCELED", "WRRunCanceledFinalError", retries_left=1),
+        sensor=_ended("CANCELED", "WRRunCanceledError", retries_left=1),
         operator=_ended("CANCELED", "WRRunCanceledError", retries_left=0),
         runs=5,
         config=CANCELING,
@@ -237,7 +237,7 @@ OUTCOMES = [
 # --- logs -------------------------------------------------------------------------------------------------
 
 #: How many of these there are depends on when a mode looks: "poke" and "reschedule" do so at intervals.
-_SEEN_BY_CHANCE = re.compile(r"(CREATED|EXECUTING) \| |Run RUN: .*; looking again$")
+_SEEN_BY_CHANCE = re.compile(r"(CREATED|EXECUTING) \| |Run RUN: .*; retrying$")
 
 #: How an operator came by its run, which is no part of the wait.
 _START = re.compile(r"Run RUN of (workflow|an earlier try)|Run RUN, started at")
@@ -266,7 +266,7 @@ def _general(line: str, limit: float) -> str:
     line = re.sub(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b", "RUN", line)
     line = re.sub(r"http://127\.0\.0\.1:\d+", "URL", line)
     line = re.sub(r"(executions/RUN)/stream", r"\1", line)  # a mode with a stream asks for that, too
-    line = re.sub(r"looking again in [\d.]+ s$", "looking again", line)  # a poke has its interval
+    line = re.sub(r"retrying in [\d.]+ s$", "retrying", line)  # a poke has its interval
     line = re.sub(rf"timed out after {limit:g} s", "timed out after LIMIT s", line)
     # An operator's time begins before its wait.
     return re.sub(r"^(WRTimeoutError: .* timed out after) [\w.]+ s", r"\1 LEFT s", line)

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import Connection, redact
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from airflow_provider_wr import connection, form
+from airflow_provider_wr import connection, connection_form
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRValidationError
 
@@ -109,7 +109,7 @@ def test_the_extra(extra: dict[str, Any], expected: dict[str, Any]) -> None:
         pytest.param({"api_secret": ["hush"]}, "the extra 'api_secret' is not a text", id="secret list"),
         pytest.param({"api_secret": "hush!"}, "the API secret is not base64", id="secret not base64"),
         pytest.param(
-            {"api_secret": form.STORED_SECRET},
+            {"api_secret": connection_form.STORED_SECRET},
             "the form does not send along what is secret: type the API key and secret again to test them",
             id="what stands for a secret in a form",
         ),

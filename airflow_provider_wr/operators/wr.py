@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
-from airflow_provider_wr.lineage import KnowsRun
 from airflow_provider_wr.links.wr import WRRunLink
+from airflow_provider_wr.openlineage import OpenLineageMixin
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_wr.durable import RunMemory
+    from airflow_provider_wr.api.calls import Call
+    from airflow_provider_wr.api.models import Run, TriggeredRun
     from airflow_provider_wr.hooks.wr import WRHook
-    from airflow_provider_wr.models import Run, TriggeredRun
-    from airflow_provider_wr.protocol import Call
+    from airflow_provider_wr.operators.run_store import RunMemory
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +76,8 @@ class WRUpdateComponentOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         """Send the update."""
-        from airflow_provider_wr import component_update
         from airflow_provider_wr.hooks.wr import WRHook
+        from airflow_provider_wr.operators import component_update
 
         update = {field: getattr(self, field) for field in component_update.FIELDS}
         with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
@@ -85,7 +85,7 @@ class WRUpdateComponentOperator(BaseOperator):
         log.info("Component %s is updated", self.component_id)
 
 
-class WRTriggerRunOperator(KnowsRun, BaseOperator):
+class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
     """
     Starts a run, and waits for it if asked.
 
@@ -140,7 +140,7 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
         self.durable = durable
         self.on_unknown_trigger = on_unknown_trigger
         self.stage_outputs = stage_outputs
-        self._goes_on: str | None = None
+        self._kill_note: str | None = None
         if durable and self.retries:
             _check_memory(self.task_id, stacklevel=3)
 
@@ -154,8 +154,8 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Start a run, or go on with the one that an earlier try started."""
-        from airflow_provider_wr.durable import RunMemory
         from airflow_provider_wr.hooks.wr import WRHook
+        from airflow_provider_wr.operators.run_store import RunMemory
 
         started = time.time()
         memory = RunMemory(context, durable=self.durable)
@@ -207,8 +207,8 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
 
     def on_kill(self) -> None:
         """Say that the run goes on: White Rabbit has no call to cancel it."""
-        if self._goes_on is not None:
-            log.warning("%s", self._goes_on)
+        if self._kill_note is not None:
+            log.warning("%s", self._kill_note)
 
     @property
     def _limit(self) -> float:
@@ -223,7 +223,7 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
 
     def _updates(self, context: Context, workflow_id: str) -> list[Call[None]]:
         """Make all updates ready, so that a bad one is refused before the first is sent."""
-        from airflow_provider_wr import component_update
+        from airflow_provider_wr.operators import component_update
 
         updates = self.component_updates or ()
         return [component_update.build(workflow_id, context["params"], update) for update in updates]
@@ -264,20 +264,20 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
 
         :param until: Unix seconds.
         """
-        from airflow_provider_wr.waiting import goes_on
+        from airflow_provider_wr.waiting.rules import still_running
 
-        self._goes_on = f"Run {run_id} {goes_on(link)}"
+        self._kill_note = f"Run {run_id} {still_running(link)}"
         try:
             return hook.wait_for_run(run_id, timeout=until - time.time())
         except AirflowTaskTimeout:
             raise self._timed_out(run_id, link) from None
         finally:
-            self._goes_on = None
+            self._kill_note = None
 
     def _timed_out(self, run_id: str, link: str | None) -> BaseException:
         """Return what a wait ends in when the least of the task's two limits has passed."""
         from airflow_provider_wr.exceptions import WRTimeoutError
-        from airflow_provider_wr.waiting import timed_out
+        from airflow_provider_wr.waiting.rules import timed_out
 
         kind: type[BaseException] = WRTimeoutError if self._limit == self.timeout else AirflowTaskTimeout
         return kind(timed_out(run_id, self._limit, link))
@@ -296,31 +296,31 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
     def _read(self, hook: WRHook, run_id: str) -> Run | None:
         """Read the run, whose outputs no event holds; None when that failed for a reason that time may mend."""
         from airflow_provider_wr.exceptions import WRError
-        from airflow_provider_wr.waiting import say_looking_again, time_may_mend
+        from airflow_provider_wr.waiting.rules import is_transient, log_retry
 
         try:
             return hook.get_run(run_id)
         except WRError as error:
-            if not time_may_mend(error, waited=0):
+            if not is_transient(error, elapsed=0):
                 raise
-            say_looking_again(run_id, error)
+            log_retry(run_id, error)
             return None
 
     def _finish(self, context: Context, run: Run) -> str:
-        from airflow_provider_wr.durable import RunMemory
+        from airflow_provider_wr.api.models import RunStatus
         from airflow_provider_wr.exceptions import run_ended_error
-        from airflow_provider_wr.models import RunStatus
+        from airflow_provider_wr.operators.run_store import RunMemory
 
         self._run = run
         context["ti"].xcom_push(key="run", value=run.as_xcom(stage_outputs=self.stage_outputs))
         if run.status != RunStatus.COMPLETED:
-            raise run_ended_error(run, final=False)
+            raise run_ended_error(run, retryable=True)
         RunMemory(context, durable=self.durable).note_delivered()
         log.info("%s", run.ending)
         return run.id
 
 
-class WRGetRunOperator(KnowsRun, BaseOperator):
+class WRGetRunOperator(OpenLineageMixin, BaseOperator):
     """
     Reads a run as it is now, finished or not, and returns it as the API gives it, key for key.
 
@@ -343,7 +343,7 @@ class WRGetRunOperator(KnowsRun, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the run."""
         from airflow_provider_wr.hooks.wr import WRHook
-        from airflow_provider_wr.waiting import progress_line
+        from airflow_provider_wr.waiting.progress import progress_line
 
         with WRHook(self.wr_conn_id) as hook:
             run = self._run = hook.get_run(self.run_id)

@@ -18,19 +18,19 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_wr.lineage import KnowsRun
 from airflow_provider_wr.links.wr import WRRunLink
+from airflow_provider_wr.openlineage import OpenLineageMixin
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_wr.api.models import Run
     from airflow_provider_wr.exceptions import WRError
-    from airflow_provider_wr.models import Run
 
 log = logging.getLogger(__name__)
 
 
-class WRRunSensor(KnowsRun, BaseSensorOperator):
+class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
     """
     Waits for a run to end, and returns it as the API gives it, key for key.
 
@@ -80,7 +80,7 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
         self.end_from_trigger = end_from_trigger
         self.start_from_trigger = start_from_trigger
         self._error: WRError | None = None
-        self._goes_on: str | None = None
+        self._kill_note: str | None = None
         if end_from_trigger:
             self._prepare_end()
         if start_from_trigger:
@@ -96,9 +96,9 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait, in whatever mode, and return the run."""
-        from airflow_provider_wr.protocol import check_uuid
+        from airflow_provider_wr.api.ids import check_run_id
 
-        self._run_id = check_uuid(self.run_id, "run_id")
+        self._run_id = check_run_id(self.run_id)
         self._started = self._first_poke(context) or time.time()
         return self._poke_until_done(context)
 
@@ -140,8 +140,8 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
 
     def on_kill(self) -> None:
         """Say that the run goes on: White Rabbit has no call to cancel it."""
-        if self._goes_on is not None:
-            log.warning("Run %s %s", self.run_id, self._goes_on)
+        if self._kill_note is not None:
+            log.warning("Run %s %s", self.run_id, self._kill_note)
 
     def _first_poke(self, context: Context) -> float | None:
         """Return the Unix seconds of the poke that was first rescheduled; None when this is the first."""
@@ -151,7 +151,7 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
         return first.timestamp() if first is not None else None
 
     def _poke_until_done(self, context: Context) -> dict[str, Any]:
-        from airflow_provider_wr.waiting import Progress
+        from airflow_provider_wr.waiting.progress import Progress
 
         self._progress = Progress()
         end: BaseException | None
@@ -170,15 +170,17 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
 
     def _push_link(self, context: Context) -> None:
         from airflow_provider_wr.connection import WRSettings
-        from airflow_provider_wr.waiting import goes_on
+        from airflow_provider_wr.waiting.rules import still_running
 
-        self._goes_on = goes_on(WRRunLink.push(context, WRSettings.load(self.wr_conn_id), self.run_id, None))
+        self._kill_note = still_running(
+            WRRunLink.push(context, WRSettings.load(self.wr_conn_id), self.run_id, None)
+        )
 
     def _read(self) -> Run | None:
         """Read the run; None when that failed for a reason that time may mend."""
         from airflow_provider_wr.exceptions import WRError
         from airflow_provider_wr.hooks.wr import WRHook
-        from airflow_provider_wr.waiting import say_looking_again, time_may_mend
+        from airflow_provider_wr.waiting.rules import is_transient, log_retry
 
         try:
             with WRHook(self.wr_conn_id) as hook:
@@ -186,9 +188,9 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
                 left = self._started + self.timeout - time.time()
                 run = hook.get_run_once(self.run_id, within=max(left, 0.1))
         except WRError as error:
-            if not time_may_mend(error, waited=time.time() - self._started):
+            if not is_transient(error, elapsed=time.time() - self._started):
                 raise
-            say_looking_again(self.run_id, error)
+            log_retry(self.run_id, error)
             return None
         self._progress.see(run)
         return run
@@ -198,7 +200,7 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
 
         self._run = run
         if run.status not in self.allowed_statuses:
-            raise run_ended_error(run, final=True)
+            raise run_ended_error(run, retryable=False)
         log.info("%s", run.ending)
         return run.as_xcom(stage_outputs=self.stage_outputs)
 
@@ -267,10 +269,10 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
     def _timed_out(self, context: Context, limit: float) -> BaseException:
         """Return what a sensor that waited in a worker for ``limit`` seconds would end in."""
         self._push_link(context)
-        goes_on, self._goes_on = self._goes_on, None
+        note, self._kill_note = self._kill_note, None
         kind: type[BaseException] = AirflowSensorTimeout if limit == self.timeout else AirflowTaskTimeout
         return (AirflowSkipException if self.soft_fail else kind)(
-            f"Sensor has timed out after {limit:.12g} s; run {self.run_id} {goes_on}"
+            f"Sensor has timed out after {limit:.12g} s; run {self.run_id} {note}"
         )
 
 

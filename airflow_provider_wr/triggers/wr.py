@@ -21,7 +21,7 @@ from airflow_provider_wr.links.wr import WRRunLink
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
 
-    from airflow_provider_wr.models import Run
+    from airflow_provider_wr.api.models import Run
 
 
 log = logging.getLogger(__name__)
@@ -130,9 +130,9 @@ class WRRunTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Leave the run alone: White Rabbit has no call to cancel it. Leaving the wait closes its connections."""
-        from airflow_provider_wr.waiting import goes_on
+        from airflow_provider_wr.waiting.rules import still_running
 
-        log.warning("Run %s %s", self.run_id, goes_on(self._link))
+        log.warning("Run %s %s", self.run_id, still_running(self._link))
 
 
 async def load_hooks() -> Any:

@@ -24,4 +24,4 @@ def test_every_task_that_knows_a_run_does_without(sandbox: Sandbox) -> None:
     )
     assert (done.state, done.errors) == ("success", {})
     assert "airflow_provider_wr.lineage" in sys.modules
-    assert "airflow_provider_wr.openlineage" not in sys.modules
+    assert "airflow_provider_wr.openlineage_facet" not in sys.modules

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_wr.durable import RunMemory
 from airflow_provider_wr.exceptions import WRError
 from airflow_provider_wr.hooks.wr import WRHook
+from airflow_provider_wr.operators.run_store import RunMemory
 from airflow_provider_wr.sensors.wr import WRRunSensor
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class _TaskInstance:
 
 def goes_on(sandbox: Sandbox) -> str:
     memory = RunMemory({"ti": _TaskInstance(), "task_state_store": _Store()}, durable=True)  # type: ignore[arg-type]
-    with WRHook() as hook, logged("airflow_provider_wr.durable") as lines:
+    with WRHook() as hook, logged("airflow_provider_wr.operators.run_store") as lines:
         hook.update_component(QUOTE, config={"seconds": 60})
         memory.note_run(sandbox.workflow_id, hook.trigger_run())
         memory.find(hook, sandbox.workflow_id, retrigger=False)

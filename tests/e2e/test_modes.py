@@ -22,7 +22,7 @@ CELLS = [(outcome, mode) for outcome in OUTCOMES for mode in outcome.in_airflow]
 LIMIT = 20
 
 #: What a mode says each time it looks at the run.
-LOOK = re.compile(r" \| \d+ stages? pending|looking again|answered 401")
+LOOK = re.compile(r" \| \d+ stages? pending|retrying|answered 401")
 
 
 class Waits(DagRun):
@@ -130,7 +130,7 @@ def finish(waits: Waits) -> None:
 
 def mend_network(waits: Waits) -> None:
     """Let the API be reached again once nobody could."""
-    waits.wait_until_all_say("looking again")
+    waits.wait_until_all_say("retrying")
     waits.rabbit.control.clear_faults()
     finish(waits)
 

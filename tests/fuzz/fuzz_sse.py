@@ -11,10 +11,9 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["airflow_provider_wr", "sseclient"]):
-    from airflow_provider_wr import protocol
+    from airflow_provider_wr.api.sse import EventStream
     from airflow_provider_wr.exceptions import WRProtocolError
     from airflow_provider_wr.models import RunEvent
-    from airflow_provider_wr.sse import EventStream
 
 RUN = "9e4c7b1a-1111-4222-8333-944455556666"
 
@@ -33,7 +32,7 @@ def test_one_input(wire: bytes) -> None:
         raise AssertionError(f"cut into pieces of {size} bytes, {wire!r} is {events}, whole {replay([wire])}")
     for data in events:
         try:
-            event = protocol.read_event(RUN, data)
+            event = events.read_run_event(RUN, data)
             if not isinstance(event, RunEvent | None):
                 raise AssertionError(f"{data!r} is {event!r}")
             if event is not None:

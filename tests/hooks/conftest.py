@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from servers import WORKFLOW_ID, RawServer, Script
 
-from airflow_provider_wr import waiting
 from airflow_provider_wr.sandbox.server import Sandbox
+from airflow_provider_wr.waiting import backoff
 
 from .both import HOOKS, AnyHook, connection
 
@@ -21,7 +21,7 @@ Serve = Callable[..., RawServer]
 
 @pytest.fixture(autouse=True)
 def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "MAX_PAUSE", 0.02)
+    monkeypatch.setattr(backoff, "MAX_PAUSE", 0.02)
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from servers import COMPONENT_ID, RUN_ID, STREAM_HEAD, WORKFLOW_ID, Peer, Request, event, free_port, run
 
-from airflow_provider_wr import waiting
 from airflow_provider_wr.exceptions import WRAuthError, WRNotFoundError, WRValidationError
 from airflow_provider_wr.hooks.wr import NO_RUN, WRAsyncHook, WRHook
 from airflow_provider_wr.sandbox.server import Sandbox
+from airflow_provider_wr.waiting import rules
 
 from .both import AnyHook
 from .conftest import Connect, Serve
@@ -327,7 +327,7 @@ async def test_leaving_an_asynchronous_stream_early_closes_its_connection(serve:
 async def test_whoever_takes_long_over_an_event_gets_the_next_one(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "SILENCE", 0.2)
+    monkeypatch.setattr(rules, "SILENCE", 0.2)
 
     def script(request: Request, peer: Peer) -> None:
         peer.send(STREAM_HEAD, event(), event(), event("COMPLETED"), every=0.05)

@@ -12,13 +12,14 @@ import aiohttp
 import pytest
 from servers import RUN_ID, STREAM_HEAD, Peer, Request, event, run
 
-from airflow_provider_wr import protocol, waiting
+from airflow_provider_wr.api import calls
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRError, WRTimeoutError
-from airflow_provider_wr.hooks import aiohttp_session as session
-from airflow_provider_wr.hooks.aiohttp_session import SharedSession
 from airflow_provider_wr.hooks.wr import WRAsyncHook
 from airflow_provider_wr.sandbox.server import Sandbox
+from airflow_provider_wr.transport import aiohttp as session
+from airflow_provider_wr.transport.aiohttp import SharedSession
+from airflow_provider_wr.waiting import rules
 
 from .conftest import Connect, Serve
 
@@ -43,13 +44,13 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def sessions(monkeypatch: pytest.MonkeyPatch) -> list[aiohttp.ClientSession]:
     """Every session that was opened."""
     opened: list[aiohttp.ClientSession] = []
-    new_session = session.new_session
+    new_session = session._new_session
 
     def note_and_open() -> aiohttp.ClientSession:
         opened.append(new_session())
         return opened[-1]
 
-    monkeypatch.setattr(session, "new_session", note_and_open)
+    monkeypatch.setattr(session, "_new_session", note_and_open)
     return opened
 
 
@@ -286,7 +287,7 @@ async def test_a_call_whose_time_has_passed_while_it_waited_for_its_turn_has_no_
     serve(lambda request, peer: peer.hang())
     async with WRAsyncHook() as hook:
         with pytest.raises(WRTimeoutError, match="timed out"):
-            await asyncio.wait_for(hook._send_once(protocol.get_run(RUN_ID), within=-1.0), 5)
+            await asyncio.wait_for(hook._shared.send(calls.get_run(RUN_ID), within=-1.0), 5)
 
 
 async def test_nothing_blocks_the_loop(
@@ -294,7 +295,7 @@ async def test_nothing_blocks_the_loop(
 ) -> None:
     """Neither the lookup, nor the TLS context, nor a wait; see the package ``blockbuster``."""
     blockbuster = pytest.importorskip("blockbuster")
-    monkeypatch.setattr(waiting, "SILENCE", 0.2)
+    monkeypatch.setattr(rules, "SILENCE", 0.2)
     sandbox.control.fault("stream", drop_after=1)
     sandbox.control.fault("stream", silent=True)
     sandbox.control.fault("get_run", status=500)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from servers import RUN_ID, WORKFLOW_ID, Peer, RawServer, Request, Script, free_port, head, run
 
+from airflow_provider_wr.api.answers import CALL_ATTEMPTS
 from airflow_provider_wr.exceptions import (
     WRAuthError,
     WRConnectionError,
@@ -23,7 +24,6 @@ from airflow_provider_wr.exceptions import (
     WRTriggerUnknownError,
     WRValidationError,
 )
-from airflow_provider_wr.protocol import CALL_ATTEMPTS
 from airflow_provider_wr.sandbox.server import Sandbox
 
 from .both import AnyHook
@@ -78,7 +78,14 @@ DOUBTS: dict[str, tuple[Script, type[WRError]]] = {
     "504 of a proxy": (answer(504, "<html>Gateway Timeout</html>"), WRServerError),
     "303": (answer(303, b"", {"Location": "/there"}), WRProtocolError),
     "201 without a run": (answer(201, {"jobId": "bull-1"}), WRProtocolError),
-    "201 with a number": (answer(201, {"runId": 1}), WRProtocolError),
+    "499 of a proxy": (answer(499, "<html>Client closed the request</html>"), WRError),
+    "101": (answer(101), WRProtocolError),
+    "304": (answer(304), WRProtocolError),
+    "two lengths": (
+        lambda request, peer: peer.send(b"HTTP/1.1 201 Created\r\nContent-Length: 5\r\nContent-Length: 9\r\n\r\n"),
+        WRConnectionError,
+    ),
+    "201 with an object": (answer(201, {"runId": {"id": RUN_ID}}), WRProtocolError),
     "201 with null": (answer(201, {"runId": None}), WRProtocolError),
     "201 with a page": (answer(201, "<html>ok</html>"), WRProtocolError),
     "201, empty": (answer(201), WRProtocolError),
@@ -185,7 +192,7 @@ def watch_log(monkeypatch: pytest.MonkeyPatch, see: Callable[[str], None]) -> No
             return True
 
     watch = Watch()
-    log = logging.getLogger("airflow_provider_wr.waiting")
+    log = logging.getLogger("airflow_provider_wr.waiting.backoff")
     monkeypatch.setattr(log, "filters", [*log.filters, watch])
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from servers import RUN_ID, STREAM_HEAD, Peer, RawServer, Request, Script, event, free_port, head, run
 
-from airflow_provider_wr import waiting
 from airflow_provider_wr.exceptions import (
     WRAuthError,
     WRError,
@@ -25,6 +24,7 @@ from airflow_provider_wr.exceptions import (
 )
 from airflow_provider_wr.models import RunEvent
 from airflow_provider_wr.sandbox.server import Sandbox
+from airflow_provider_wr.waiting import backoff, rules
 
 from .both import AnyHook
 from .conftest import Connect, Serve
@@ -143,7 +143,7 @@ def test_progress_is_logged(serve: Serve, hook: AnyHook, caplog: pytest.LogCaptu
         )
     )
     hook.wait_for_run(RUN_ID)
-    ours = [record for record in caplog.records if record.name == "airflow_provider_wr.waiting"]
+    ours = [record for record in caplog.records if record.name.startswith("airflow_provider_wr.waiting.")]
     assert [record.getMessage() for record in ours] == [
         "EXECUTING | 2 stages pending | 5 credits | running: HTTP_REQUEST (attempt 2)",
         "COMPLETED",
@@ -169,7 +169,7 @@ def test_a_stream_may_be_cut_at_any_byte(
     serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch, then: str
 ) -> None:
     """One wait: its stream is cut after 0 bytes, then after 1, and so on to the last but one."""
-    monkeypatch.setattr(waiting, "MAX_PAUSE", 0)
+    monkeypatch.setattr(backoff, "MAX_PAUSE", 0)
     cuts = [streaming(RECORDED[:cut], then=then) for cut in range(len(RECORDED))]
     api = Api(reads=[reading()], streams=[*cuts, streaming(RECORDED, then="hang")])
     server = serve(api)
@@ -279,7 +279,7 @@ def test_a_wait_survives(
     reads: list[Script],
     streams: list[Script],
 ) -> None:
-    monkeypatch.setattr(waiting, "SILENCE", 0.15)
+    monkeypatch.setattr(rules, "SILENCE", 0.15)
     api = Api(reads=reads, streams=streams)
     serve(api, read_timeout=0.15)
     terminal_event_counts = streams[-1] is GOOD_STREAM
@@ -289,7 +289,7 @@ def test_a_wait_survives(
 
 def test_heartbeats_keep_a_stream_alive(serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch) -> None:
     """Either form of them, and half a line: any byte is a sign of life."""
-    monkeypatch.setattr(waiting, "SILENCE", 0.15)
+    monkeypatch.setattr(rules, "SILENCE", 0.15)
 
     def stream(request: Request, peer: Peer) -> None:
         peer.send(STREAM_HEAD)
@@ -361,7 +361,7 @@ def test_the_server_goes_and_comes_back(sandbox: Sandbox, hook: AnyHook, connect
 
 def test_each_turn_of_a_wait_pauses(serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that ends at once must not become a flood of requests."""
-    monkeypatch.setattr(waiting, "MAX_PAUSE", 60.0)
+    monkeypatch.setattr(backoff, "MAX_PAUSE", 60.0)
     server = serve(Api(reads=[reading()], streams=[streaming()]))
     with pytest.raises(WRTimeoutError):
         hook.wait_for_run(RUN_ID, timeout=0.5)
@@ -372,7 +372,7 @@ def test_each_turn_of_a_wait_pauses(serve: Serve, hook: AnyHook, monkeypatch: py
 def test_a_stream_that_is_refused_while_the_run_can_be_read_is_no_flood(
     serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr(waiting, "MAX_PAUSE", 60.0)
+    monkeypatch.setattr(backoff, "MAX_PAUSE", 60.0)
     server = serve(Api(reads=[reading()], streams=[answering(status, {"message": "no"})]))
     with pytest.raises(WRError):
         hook.wait_for_run(RUN_ID, timeout=0.5)
@@ -382,7 +382,7 @@ def test_a_stream_that_is_refused_while_the_run_can_be_read_is_no_flood(
 def test_a_run_that_is_not_visible_yet_is_waited_for(
     serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "NOT_YET_VISIBLE", 0.3)
+    monkeypatch.setattr(rules, "NOT_YET_VISIBLE", 0.3)
     server = serve(answering(404, {"message": "Run not found"}))
     started = time.monotonic()
     with pytest.raises(WRNotFoundError, match="Run not found"):
@@ -424,7 +424,7 @@ def test_a_key_that_is_refused_later_is_given_another_look(
     serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each refusal may be the first of a new rotation, once what was read before is not fresh any more."""
-    monkeypatch.setattr(waiting, "KEY_IS_FRESH", 0.0)
+    monkeypatch.setattr(rules, "KEY_IS_FRESH", 0.0)
     refused = answering(401, {"message": "no"})
     api = Api(
         reads=[reading()], streams=[refused, streaming(event()), refused, streaming(event()), refused, GOOD_STREAM]
@@ -517,7 +517,7 @@ def test_a_deadline_that_has_passed_already_ends_the_wait_at_once(
 def test_without_a_deadline_a_wait_takes_as_long_as_it_takes(
     serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "SILENCE", 0.05)
+    monkeypatch.setattr(rules, "SILENCE", 0.05)
     serve(Api(reads=[reading()] * 8 + [reading("COMPLETED")], streams=[streaming(then="hang")]))
     assert hook.wait_for_run(RUN_ID, timeout=None).status == "COMPLETED"
 

@@ -167,7 +167,7 @@ def test_time_runs_out_and_says_so(sandbox: Sandbox, way: str) -> None:
     ("options", "kind"),
     [("timeout=7", WRTimeoutError), ("execution_timeout=timedelta(seconds=7)", AirflowTaskTimeout)],
 )
-def test_where_airflow_ends_the_wait_it_is_said_that_the_run_goes_on(
+def test_where_airflow_ends_the_wait_it_is_said_that_the_run_still_running(
     sandbox: Sandbox, error: str, options: str, kind: type[BaseException]
 ) -> None:
     """As it does, in these words, when no triggerer lives: then nothing of ours has a say before."""
@@ -372,7 +372,7 @@ def test_a_retry_without_memory_is_warned_of(
     assert {(str(each.message).split()[0], each.filename) for each in told} <= {("pay", __file__)}
 
 
-def test_a_kill_only_says_that_the_run_goes_on(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_kill_only_says_that_the_run_still_running(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     operator = WRTriggerRunOperator(task_id="trigger")
     operator.on_kill()
     assert "goes on" not in caplog.text

@@ -229,7 +229,7 @@ def test_a_dag_file_does_not_load_openlineage(environment: CleanEnvironment) -> 
     parse = "import sys, airflow_provider_wr.operators.wr, airflow_provider_wr.sensors.wr; print(*sys.modules)"
     loaded = environment.run("python", "-c", parse).split()
     assert "airflow_provider_wr.lineage" in loaded
-    heavy = {"openlineage", "airflow.providers.openlineage.extractors", "airflow_provider_wr.openlineage"}
+    heavy = {"openlineage", "airflow.providers.openlineage.extractors", "airflow_provider_wr.openlineage_facet"}
     assert heavy.isdisjoint(loaded)
 
 

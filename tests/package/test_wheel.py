@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 import airflow_provider_wr
-from airflow_provider_wr import form
+from airflow_provider_wr import connection_form as form
 from airflow_provider_wr.sandbox import WITHOUT_EXTRA
 
 from .conftest import Built
@@ -129,7 +129,7 @@ sys.modules.update(dict.fromkeys(["sse_starlette", "starlette", "uvicorn"]))  # 
 import airflow_provider_wr
 
 for module in pkgutil.walk_packages(airflow_provider_wr.__path__, "airflow_provider_wr."):
-    if not module.name.startswith(("airflow_provider_wr.openlineage", "airflow_provider_wr.sandbox.")):
+    if not module.name.startswith(("airflow_provider_wr.openlineage_facet", "airflow_provider_wr.sandbox.")):
         importlib.import_module(module.name)
         print(module.name)
 print(airflow_provider_wr.__file__)

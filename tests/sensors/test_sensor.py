@@ -149,7 +149,7 @@ def test_the_execution_timeout_holds_while_the_sensor_is_deferred(start: Start) 
     ("options", "kind"),
     [("timeout=7", AirflowSensorTimeout), ("execution_timeout=timedelta(seconds=7)", AirflowTaskTimeout)],
 )
-def test_where_airflow_ends_the_wait_it_is_said_that_the_run_goes_on(
+def test_where_airflow_ends_the_wait_it_is_said_that_the_run_still_running(
     sandbox: Sandbox, start: Start, error: str, options: str, kind: type[BaseException]
 ) -> None:
     """As it does, in these words, when no triggerer lives: then nothing of ours has a say before."""
@@ -263,9 +263,9 @@ def test_transient_trouble_does_not_end_the_wait(serve: Serve, mode: str) -> Non
 def test_a_run_that_nobody_knows_is_not_waited_for_forever(
     serve: Serve, quick_mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_wr import waiting
+    from airflow_provider_wr.waiting import rules
 
-    monkeypatch.setattr(waiting, "NOT_YET_VISIBLE", 0.3)
+    monkeypatch.setattr(rules, "NOT_YET_VISIBLE", 0.3)
     serve(lambda request, peer: peer.answer(404, {"message": "Run not found"}))
     done = wait(RUN_ID, quick_mode, "timeout=20")
     assert type(done.errors["wait"]) is WRNotFoundError

@@ -18,12 +18,12 @@ from hooks.conftest import Connect, Serve
 from hooks.test_session import shared
 from servers import API_KEY, RUN_ID, STREAM_HEAD, Peer, Request, event, run
 
-from airflow_provider_wr import waiting
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRAuthError, WRNotFoundError, WRTimeoutError, WRValidationError
 from airflow_provider_wr.hooks.wr import WRHook
 from airflow_provider_wr.sandbox.server import Sandbox
 from airflow_provider_wr.triggers.wr import WaitEnd, WRRunTrigger
+from airflow_provider_wr.waiting import rules
 
 SECRET_OUTPUT = "an output that nobody should store"
 
@@ -61,7 +61,7 @@ def refuse(status: int, message: str = "Invalid API key") -> Any:
 async def test_the_event_says_what_kept_us_from_knowing(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, status: int, kind: type[Exception]
 ) -> None:
-    monkeypatch.setattr(waiting, "NOT_YET_VISIBLE", 0)
+    monkeypatch.setattr(rules, "NOT_YET_VISIBLE", 0)
     serve(refuse(status))
     payload = await fire(WRRunTrigger(run_id=RUN_ID))
     error = WaitEnd.from_event(payload).error
@@ -267,7 +267,7 @@ async def test_canceling_closes_the_stream_and_leaves_nothing(serve: Serve) -> N
     await asyncio.to_thread(server.wait_until_alone)
 
 
-async def test_a_kill_only_says_that_the_run_goes_on(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_kill_only_says_that_the_run_still_running(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     server = serve(endless)
     trigger = WRRunTrigger(run_id=RUN_ID)
     await trigger.on_kill()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from airflow_provider_wr import form
+from airflow_provider_wr import connection_form as form
 from airflow_provider_wr.hooks.wr import WRHook
 from airflow_provider_wr.sandbox.server import Sandbox
 from dev.local_airflow import LocalAirflow

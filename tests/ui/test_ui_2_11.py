@@ -13,7 +13,7 @@ import requests
 from environments import ROOT, CleanEnvironment, uv
 from playwright.sync_api import Page, expect
 
-from airflow_provider_wr import form
+from airflow_provider_wr import connection_form as form
 from airflow_provider_wr.sandbox.server import Sandbox
 from dev.local_airflow import free_port
 from dev.processes import Processes

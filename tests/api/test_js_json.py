@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_wr.api.js_json import dumps
 from airflow_provider_wr.exceptions import WRValidationError
-from airflow_provider_wr.js_json import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,8 +18,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from airflow_provider_wr import __version__, protocol
-from airflow_provider_wr.connection import WRSettings
+from airflow_provider_wr import __version__
+from airflow_provider_wr.api import answers, calls, events, ids
+from airflow_provider_wr.api.answers import Answer
+from airflow_provider_wr.api.calls import Call
 from airflow_provider_wr.exceptions import (
     WRAuthError,
     WRConnectionError,
@@ -33,7 +35,6 @@ from airflow_provider_wr.exceptions import (
     WRValidationError,
 )
 from airflow_provider_wr.models import Run, RunEvent, TriggeredRun
-from airflow_provider_wr.protocol import Answer, Call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,12 +44,10 @@ RUN = "9e4c7b1a-1111-4222-8333-944455556666"
 OTHER_RUN = "00000000-1111-4222-8333-944455556666"
 COMPONENT = "c0ffee00-1111-4222-8333-944455556666"
 
-TRIGGER = protocol.trigger_run(WORKFLOW)
-GET = protocol.get_run(RUN)
-STREAM = protocol.stream_run(RUN)
-UPDATE = protocol.update_component(WORKFLOW, COMPONENT, name="n")
-
-SETTINGS = WRSettings("https://api.example.com", "ws_k")
+TRIGGER = calls.trigger_run(WORKFLOW)
+GET = calls.get_run(RUN)
+STREAM = calls.stream_run(RUN)
+UPDATE = calls.update_component(WORKFLOW, COMPONENT, name="n")
 
 
 def answer(status: int, body: object = b"", headers: dict[str, str] | None = None) -> Answer:
@@ -58,7 +57,7 @@ def answer(status: int, body: object = b"", headers: dict[str, str] | None = Non
 
 # --- what a call sends ------------------------------------------------------------------------------------
 
-VENDORS = json.loads((Path(__file__).parent / "wire" / "sdk-requests.json").read_text())
+VENDORS = json.loads((Path(__file__).parents[1] / "wire" / "sdk-requests.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -68,14 +67,14 @@ VENDORS = json.loads((Path(__file__).parent / "wire" / "sdk-requests.json").read
         pytest.param(STREAM, VENDORS[1], id="stream"),
         pytest.param(GET, VENDORS[2], id="read"),
         pytest.param(
-            protocol.update_component(WORKFLOW, COMPONENT, config={"a": 1}, name="n", position=[1, 2]),
+            calls.update_component(WORKFLOW, COMPONENT, config={"a": 1}, name="n", position=[1, 2]),
             VENDORS[3],
             id="update",
         ),
     ],
 )
 def test_a_call_is_what_the_vendors_sdk_sends(call: Call[Any], recorded: dict[str, Any]) -> None:
-    headers = {name.lower(): value for name, value in call.headers(SETTINGS, now=0.0).items()}
+    headers = {name.lower(): value for name, value in call.headers(api_key="ws_k", signer=None, now=0.0).items()}
     assert call.method == recorded["method"]
     assert call.path == recorded["path"]
     assert call.body == (None if recorded["body"] is None else recorded["body"].encode())
@@ -93,7 +92,7 @@ def test_a_call_is_what_the_vendors_sdk_sends(call: Call[Any], recorded: dict[st
     ],
 )
 def test_the_headers_without_a_secret(call: Call[Any], own: dict[str, str]) -> None:
-    assert call.headers(SETTINGS, now=0.0) == {
+    assert call.headers(api_key="ws_k", signer=None, now=0.0) == {
         **own,
         "X-Api-Key": "ws_k",
         "User-Agent": f"airflow-provider-wr/{__version__}",
@@ -125,7 +124,7 @@ def test_the_trigger_alone_may_not_be_repeated(call: Call[Any], workflow: str | 
     ],
 )
 def test_a_uuid(value: str) -> None:
-    assert protocol.check_uuid(value, "run_id") == value
+    assert ids.check_uuid(value, "run_id") == value
 
 
 @pytest.mark.parametrize(
@@ -155,7 +154,7 @@ def test_a_uuid(value: str) -> None:
 )
 def test_what_is_no_uuid(value: object, shown: str) -> None:
     with pytest.raises(WRValidationError) as refused:
-        protocol.check_uuid(value, "run_id")
+        ids.check_uuid(value, "run_id")
     assert refused.value.message == (
         f"run_id should be a UUID, such as 123e4567-e89b-12d3-a456-426614174000, and is {shown}"
     )
@@ -167,7 +166,7 @@ def test_any_text_is_a_uuid_or_refused(text: str) -> None:
     is_uuid = len(text) == 36 and set(text) <= set("0123456789abcdefABCDEF-")
     is_uuid = is_uuid and [len(part) for part in text.split("-")] == [8, 4, 4, 4, 12]
     try:
-        protocol.check_uuid(text, "run_id")
+        ids.check_uuid(text, "run_id")
     except WRValidationError as refused:
         assert not is_uuid
         assert refused.message.isprintable()  # noqa: PT017  # a UUID raises nothing
@@ -178,11 +177,11 @@ def test_any_text_is_a_uuid_or_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "build",
     [
-        pytest.param(lambda: protocol.trigger_run("x"), id="trigger"),
-        pytest.param(lambda: protocol.get_run("x"), id="read"),
-        pytest.param(lambda: protocol.stream_run("x"), id="stream"),
-        pytest.param(lambda: protocol.update_component("x", COMPONENT, name="n"), id="update, workflow"),
-        pytest.param(lambda: protocol.update_component(WORKFLOW, "x", name="n"), id="update, component"),
+        pytest.param(lambda: calls.trigger_run("x"), id="trigger"),
+        pytest.param(lambda: calls.get_run("x"), id="read"),
+        pytest.param(lambda: calls.stream_run("x"), id="stream"),
+        pytest.param(lambda: calls.update_component("x", COMPONENT, name="n"), id="update, workflow"),
+        pytest.param(lambda: calls.update_component(WORKFLOW, "x", name="n"), id="update, component"),
     ],
 )
 def test_no_call_has_another_id_in_its_path(build: Any) -> None:
@@ -201,7 +200,7 @@ def test_no_call_has_another_id_in_its_path(build: Any) -> None:
     ],
 )
 def test_the_body_of_an_update(update: dict[str, Any], body: bytes) -> None:
-    assert protocol.update_component(WORKFLOW, COMPONENT, **update).body == body
+    assert calls.update_component(WORKFLOW, COMPONENT, **update).body == body
 
 
 POSITION = "position should be two finite numbers [x, y], and is "
@@ -230,25 +229,42 @@ POSITION = "position should be two finite numbers [x, y], and is "
 )
 def test_what_is_no_update(update: dict[str, Any], message: str) -> None:
     with pytest.raises(WRValidationError) as refused:
-        protocol.update_component(WORKFLOW, COMPONENT, **update)
+        calls.update_component(WORKFLOW, COMPONENT, **update)
     assert refused.value.message == message
 
 
-@pytest.mark.parametrize(
-    ("candidates", "chosen"),
-    [
-        pytest.param(("a", "b", "c"), "a", id="first"),
-        pytest.param((None, "b", "c"), "b", id="second"),
-        pytest.param(("", None, "c"), "c", id="empty is not given"),
-    ],
-)
-def test_the_workflow_that_is_meant(candidates: tuple[str | None, ...], chosen: str) -> None:
-    assert protocol.choose_workflow(*candidates) == chosen
+@pytest.mark.parametrize("candidates", [(WORKFLOW, OTHER_RUN, None), (None, WORKFLOW, OTHER_RUN)])
+def test_the_first_workflow_that_is_given(candidates: tuple[str | None, ...]) -> None:
+    assert ids.choose_workflow(*candidates) == WORKFLOW
 
 
-def test_no_workflow_is_meant() -> None:
+@pytest.mark.parametrize("candidates", [("", WORKFLOW), (None, ""), ("x", WORKFLOW)])
+def test_a_workflow_that_is_given_and_is_none_is_refused(candidates: tuple[str | None, ...]) -> None:
+    with pytest.raises(WRValidationError, match="workflow_id should be a UUID"):
+        ids.choose_workflow(*candidates)
+
+
+def test_no_workflow_is_given() -> None:
     with pytest.raises(WRValidationError, match="no workflow id: give workflow_id"):
-        protocol.choose_workflow(None, "", None)
+        ids.choose_workflow(None, None)
+
+
+RUN_IDS = [RUN, RUN.upper(), RUN.replace("-", ""), "run_7", "42", "01HXYZ-1", "bull:7"]
+
+
+@pytest.mark.parametrize("run_id", RUN_IDS)
+def test_a_run_id_of_any_form(run_id: str) -> None:
+    assert ids.check_run_id(run_id) == run_id
+
+
+@pytest.mark.parametrize(
+    "run_id",
+    ["", "None", None, 5, "x", f" {RUN}", f"{RUN}\n", f"../{RUN}", f"{RUN}/stream", f"{RUN}?a=1", f"{RUN}%2e"]
+    + ["manual__2026-01-01T00:00:00+00:00", "manual__1", "1" * 129],
+)
+def test_what_is_no_run_id(run_id: object) -> None:
+    with pytest.raises(WRValidationError, match="run_id should be a UUID"):
+        ids.check_run_id(run_id)
 
 
 # --- answers that are as promised -------------------------------------------------------------------------
@@ -286,7 +302,7 @@ def test_no_workflow_is_meant() -> None:
     ],
 )
 def test_a_good_answer(call: Call[Any], given: Answer, result: object) -> None:
-    assert protocol.read_answer(call, given) == result
+    assert answers.read_answer(call, given) == result
 
 
 @pytest.mark.parametrize(
@@ -330,7 +346,7 @@ def test_a_good_answer(call: Call[Any], given: Answer, result: object) -> None:
 )
 def test_a_good_status_with_a_bad_body(body: bytes, message: str) -> None:
     with pytest.raises(WRProtocolError) as raised:
-        protocol.read_answer(GET, answer(200, body))
+        answers.read_answer(GET, answer(200, body))
     error = raised.value
     assert error.message == message
     assert (error.method, error.path, error.status_code) == ("GET", GET.path, 200)
@@ -341,16 +357,16 @@ def test_a_good_status_with_a_bad_body(body: bytes, message: str) -> None:
 
 def test_an_answer_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = answer(200, {"id": RUN, "status": "CREATED"})
-    monkeypatch.setattr(protocol, "MAX_BODY_BYTES", len(whole.body))
-    assert protocol.read_answer(GET, whole).id == RUN
+    monkeypatch.setattr(answers, "MAX_BODY_BYTES", len(whole.body))
+    assert answers.read_answer(GET, whole).id == RUN
     larger = Answer(200, {}, whole.body + b" ")
-    assert len(larger.body) == protocol.body_limit(200)
+    assert len(larger.body) == answers.body_limit(200)
     with pytest.raises(WRProtocolError, match=f"the answer is larger than {len(whole.body)} bytes"):
-        protocol.read_answer(GET, larger)
+        answers.read_answer(GET, larger)
 
 
 def test_an_error_is_read_less_far() -> None:
-    assert [protocol.body_limit(status) for status in (199, 200, 299, 300, 500)] == [
+    assert [answers.body_limit(status) for status in (199, 200, 299, 300, 500)] == [
         2**20 + 1,
         64 * 2**20 + 1,
         64 * 2**20 + 1,
@@ -551,7 +567,7 @@ DATE = {"Date": "Sun, 22 Nov 2026 10:00:00 GMT"}
 @pytest.mark.parametrize("call", [pytest.param(GET, id="read"), pytest.param(UPDATE, id="update")])
 def test_a_bad_answer(call: Call[Any], given: Answer, expected: Expected) -> None:
     with pytest.raises(WRError) as raised:
-        protocol.read_answer(call, given)
+        answers.read_answer(call, given)
     error = raised.value
     assert Expected(type(error), error.message, error.errors, error.details, error.retry_after) == expected
     assert (error.method, error.path, error.status_code) == (call.method, call.path, given.status)
@@ -560,7 +576,7 @@ def test_a_bad_answer(call: Call[Any], given: Answer, expected: Expected) -> Non
 
 def test_no_more_errors_are_read_than_a_person_would() -> None:
     with pytest.raises(WRValidationError) as raised:
-        protocol.read_answer(GET, answer(400, {"errors": [{"message": str(n)} for n in range(1000)]}))
+        answers.read_answer(GET, answer(400, {"errors": [{"message": str(n)} for n in range(1000)]}))
     assert len(raised.value.errors) == 20
 
 
@@ -590,11 +606,11 @@ def test_no_more_errors_are_read_than_a_person_would() -> None:
 )
 def test_retry_after(value: str, headers: dict[str, str], seconds: float | None) -> None:
     now = datetime(2026, 11, 22, 10, tzinfo=timezone.utc).timestamp()
-    assert protocol.retry_after({"Retry-After": value, **headers}, now=now) == seconds
+    assert answers.retry_after({"Retry-After": value, **headers}, now=now) == seconds
 
 
 def test_no_retry_after() -> None:
-    assert protocol.retry_after({}, now=0.0) is None
+    assert answers.retry_after({}, now=0.0) is None
 
 
 HEADER = st.text() | st.builds(
@@ -604,7 +620,7 @@ HEADER = st.text() | st.builds(
 
 @given(HEADER, HEADER)
 def test_any_retry_after_is_seconds_or_nothing(value: str, date: str) -> None:
-    seconds = protocol.retry_after({"Retry-After": value, "Date": date}, now=0.0)
+    seconds = answers.retry_after({"Retry-After": value, "Date": date}, now=0.0)
     assert seconds is None or 0 <= seconds < math.inf
 
 
@@ -621,13 +637,13 @@ def test_any_retry_after_is_seconds_or_nothing(value: str, date: str) -> None:
 def test_a_401_tells_of_a_wrong_clock(behind: float, note: str) -> None:
     refusal = answer(401, DOCUMENTED, {"Date": formatdate(time.time() + behind, usegmt=True)})
     with pytest.raises(WRAuthError) as raised:
-        protocol.read_answer(GET, refusal)
+        answers.read_answer(GET, refusal)
     assert re.fullmatch(f"Invalid API key{note}", raised.value.message)
 
 
 def test_a_403_does_not_blame_the_clock() -> None:
     with pytest.raises(WRAuthError) as raised:
-        protocol.read_answer(GET, answer(403, DOCUMENTED, {"Date": formatdate(0, usegmt=True)}))
+        answers.read_answer(GET, answer(403, DOCUMENTED, {"Date": formatdate(0, usegmt=True)}))
     assert raised.value.message == "Invalid API key"
 
 
@@ -652,12 +668,12 @@ def test_a_403_does_not_blame_the_clock() -> None:
 def test_a_trigger_that_may_have_been_obeyed(given: Answer, reason: type[WRError]) -> None:
     before = datetime.now(timezone.utc).replace(microsecond=0)
     with pytest.raises(WRTriggerUnknownError) as raised:
-        protocol.read_answer(TRIGGER, given)
+        answers.read_answer(TRIGGER, given)
     error = raised.value
     assert type(error.reason) is reason
     assert error.reason.status_code == given.status
     assert error.__cause__ is error.reason
-    assert not protocol.may_send_again(error)
+    assert not answers.may_repeat(error)
     told = re.fullmatch(
         rf"workflow {WORKFLOW} was sent a trigger at (\S+); whether a run started is not known: "
         rf"answered {given.status}: .*",
@@ -686,7 +702,7 @@ def test_a_trigger_that_may_have_been_obeyed(given: Answer, reason: type[WRError
 )
 def test_a_trigger_that_was_certainly_not_obeyed(given: Answer, kind: type[WRError]) -> None:
     with pytest.raises(WRError) as raised:
-        protocol.read_answer(TRIGGER, given)
+        answers.read_answer(TRIGGER, given)
     assert type(raised.value) is kind
 
 
@@ -701,7 +717,7 @@ def test_a_trigger_that_was_certainly_not_obeyed(given: Answer, kind: type[WRErr
 )
 @pytest.mark.parametrize("call", [pytest.param(GET, id="read"), pytest.param(TRIGGER, id="trigger")])
 def test_no_answer(call: Call[Any], sent: bool, timed_out: bool, kind: type[WRError], message: str) -> None:
-    error = protocol.no_answer(call, OSError("refused"), sent=sent, timed_out=timed_out)
+    error = answers.no_answer(call, OSError("refused"), sent=sent, timed_out=timed_out)
     if sent and call is TRIGGER:
         assert type(error) is WRTriggerUnknownError
         assert error.message.endswith(f"whether a run started is not known: {message}")
@@ -713,12 +729,12 @@ def test_no_answer_gives_the_words_at_the_root_in_one_line() -> None:
     wrapped = OSError("Max retries exceeded with url: …")
     wrapped.__cause__ = OSError()
     wrapped.__cause__.__context__ = ConnectionResetError("reset\nby peer")
-    error = protocol.no_answer(GET, wrapped, sent=True, timed_out=False)
+    error = answers.no_answer(GET, wrapped, sent=True, timed_out=False)
     assert error.message == r"the connection broke: reset\nby peer"
 
 
 def test_no_answer_without_words_names_the_kind() -> None:
-    error = protocol.no_answer(GET, TimeoutError(), sent=False, timed_out=True)
+    error = answers.no_answer(GET, TimeoutError(), sent=False, timed_out=True)
     assert error.message == "timed out connecting: TimeoutError"
 
 
@@ -742,17 +758,24 @@ def test_no_answer_without_words_names_the_kind() -> None:
     ],
 )
 def test_what_may_be_sent_again(error: Exception, again: bool) -> None:
-    assert protocol.may_send_again(error) is again
+    assert answers.may_repeat(error) is again
 
 
 @pytest.mark.parametrize("status", [None, 200, 301, 400, 401, 429, 500])
 def test_no_error_repeats_the_key_or_the_body_that_was_sent(status: int | None) -> None:
-    call = protocol.Call("POST", "/v1/x", b'{"password":"hush"}', TriggeredRun.from_json, triggers=WORKFLOW)
+    call = calls.Call(
+        "POST",
+        "/v1/x",
+        b'{"password":"hush"}',
+        TriggeredRun.from_json,
+        repeatable=False,
+        subject=f"workflow {WORKFLOW}",
+    )
     if status is None:
-        error = protocol.no_answer(call, OSError("refused"), sent=True, timed_out=False)
+        error = answers.no_answer(call, OSError("refused"), sent=True, timed_out=False)
     else:
         with pytest.raises(WRError) as raised:
-            protocol.read_answer(call, answer(status))
+            answers.read_answer(call, answer(status))
         error = raised.value
     shown = f"{error} {error!r} {vars(error)}"
     assert "hush" not in shown
@@ -767,7 +790,7 @@ def test_no_error_repeats_the_key_or_the_body_that_was_sent(status: int | None) 
     ["text/event-stream", "text/event-stream; charset=utf-8", "Text/Event-Stream ;charset=utf-8"],
 )
 def test_a_stream(kind: str) -> None:
-    protocol.check_stream(STREAM, {"Content-Type": kind})
+    events.check_stream(STREAM, {"Content-Type": kind})
 
 
 @pytest.mark.parametrize(
@@ -781,7 +804,7 @@ def test_a_stream(kind: str) -> None:
 )
 def test_what_is_no_stream(headers: dict[str, str], shown: str) -> None:
     with pytest.raises(WRProtocolError) as raised:
-        protocol.check_stream(STREAM, headers)
+        events.check_stream(STREAM, headers)
     assert str(raised.value) == f"GET {STREAM.path}: the stream is not text/event-stream, but {shown}"
 
 
@@ -798,13 +821,13 @@ def test_what_is_no_stream(headers: dict[str, str], shown: str) -> None:
     ],
 )
 def test_signs_of_life_that_say_nothing(data: str) -> None:
-    assert protocol.read_event(RUN, data) is None
+    assert events.read_run_event(RUN, data) is None
 
 
 @pytest.mark.parametrize("run_id", [RUN, RUN.upper()])
 def test_an_event(run_id: str) -> None:
     body = {"id": run_id, "status": "EXECUTING", "output": {"pendingStageCount": 3}}
-    assert protocol.read_event(RUN, json.dumps(body)) == RunEvent.from_json(body)
+    assert events.read_run_event(RUN, json.dumps(body)) == RunEvent.from_json(body)
 
 
 @pytest.mark.parametrize(
@@ -826,7 +849,7 @@ def test_an_event(run_id: str) -> None:
 )
 def test_json_that_is_no_event_of_this_run(body: object, message: str) -> None:
     with pytest.raises(WRProtocolError) as raised:
-        protocol.read_event(RUN, json.dumps(body))
+        events.read_run_event(RUN, json.dumps(body))
     assert raised.value.message == message
 
 
@@ -855,7 +878,7 @@ def test_any_answer_is_a_result_or_an_error_fit_for_a_log(
     call: Call[Any], status: int, body: bytes, headers: dict[str, str]
 ) -> None:
     try:
-        protocol.read_answer(call, Answer(status, headers, body))
+        answers.read_answer(call, Answer(status, headers, body))
     except WRError as error:
         assert str(error).isprintable()  # noqa: PT017  # a result is as good
 
@@ -863,4 +886,4 @@ def test_any_answer_is_a_result_or_an_error_fit_for_a_log(
 @given(st.text() | JSON.map(json.dumps))
 def test_any_data_is_an_event_or_refused(data: str) -> None:
     with suppress(WRProtocolError):
-        protocol.read_event(RUN, data)
+        events.read_run_event(RUN, data)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, Param
 
-from airflow_provider_wr import component_update, protocol
+from airflow_provider_wr.api import calls
 from airflow_provider_wr.exceptions import WRValidationError
+from airflow_provider_wr.operators import component_update
 
 WORKFLOW = "7d0b6f1e-4a51-4c1e-9a57-0d5a2f6f0001"
 COMPONENT = "c0ffee00-1111-4222-8333-944455556666"
@@ -26,7 +27,7 @@ PARAMS: dict[str, Any] = {
 def body(params: Any = PARAMS, **update: Any) -> str:
     call = component_update.build(WORKFLOW, params, {"component_id": COMPONENT, **update})
     assert (call.method, call.path) == ("POST", f"/v1/sdk/workflows/{WORKFLOW}/components/{COMPONENT}")
-    assert call.triggers is None
+    assert call.repeatable
     assert call.body is not None
     return call.body.decode()
 
@@ -217,4 +218,4 @@ def test_a_missing_param_in_a_dag_without_params() -> None:
 
 def test_it_is_the_same_call_as_the_hooks() -> None:
     call = component_update.build(WORKFLOW, {}, {"component_id": COMPONENT, "name": "n"})
-    assert call == protocol.update_component(WORKFLOW, COMPONENT, name="n")
+    assert call == calls.update_component(WORKFLOW, COMPONENT, name="n")

@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_wr import protocol
+from airflow_provider_wr.api import calls
+from airflow_provider_wr.api.calls import Call
+from airflow_provider_wr.api.ids import check_uuid
+from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.exceptions import WRValidationError
-from airflow_provider_wr.protocol import Call
-from airflow_provider_wr.quoting import quote
 
 FIELDS = ("component_id", "config", "config_from_params", "name", "position")
 
@@ -37,15 +38,15 @@ def build(workflow_id: str, params: Mapping[str, Any], update: Mapping[str, Any]
         position = _from_json(position, "position")
     if isinstance(position, (list, tuple)):
         position = [_from_json(each, "position") if isinstance(each, str) else each for each in position]
-    component_id = protocol.check_uuid(update.get("component_id"), "component_id")
-    return protocol.update_component(workflow_id, component_id, config=config, name=name, position=position)
+    component_id = check_uuid(update.get("component_id"), "component_id")
+    return calls.update_component(workflow_id, component_id, config=config, name=name, position=position)
 
 
 def _from_json(text: str, field: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise WRValidationError(f"{field} is a text that is not JSON: {quote(text)!r}") from None
+        raise WRValidationError(f"{field} is a text that is not JSON: {printable(text)!r}") from None
 
 
 def _with_params(config: Any, wanted: Any, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def _with_params(config: Any, wanted: Any, params: Mapping[str, Any]) -> dict[st
     merged = dict(config or {})
     for key, param in wanted.items() if isinstance(wanted, Mapping) else zip(wanted, wanted, strict=True):
         if not isinstance(param, str) or param not in params:
-            known = quote(", ".join(sorted(params))) or "none"
+            known = printable(", ".join(sorted(params))) or "none"
             raise WRValidationError(
                 f"config_from_params names the param {param!r}, which the DAG has not: {known}"
             )

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from airflow_provider_wr.durable import KEY, Found, RunMemory
 from airflow_provider_wr.exceptions import WRAuthError, WRNotFoundError, WRTriggerUnknownError
 from airflow_provider_wr.models import Run, TriggeredRun
+from airflow_provider_wr.operators.run_store import KEY, Found, RunMemory
 
 if TYPE_CHECKING:
     from airflow_provider_wr.hooks.wr import WRHook
@@ -156,7 +156,7 @@ def test_an_intent_was_noted_and_airflow_retries() -> None:
 
 
 def test_an_intent_was_noted_and_the_author_accepts_a_second_run(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "airflow_provider_wr.durable"):
+    with caplog.at_level(logging.WARNING, "airflow_provider_wr.operators.run_store"):
         assert find(noted_intent(), Api("EXECUTING"), retrigger=True) is None
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
         "Starting a run which may be the second, as on_unknown_trigger='retrigger' asks for"

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from airflow_provider_wr.api.calls import get_run, stream_run, trigger_run, update_component
+from airflow_provider_wr.api.signing import Signer
 from airflow_provider_wr.exceptions import WRValidationError
-from airflow_provider_wr.protocol import get_run, stream_run, trigger_run, update_component
-from airflow_provider_wr.signing import Signer
 
 KEY = Ed25519PrivateKey.generate()
 ID = "9e4c7b1a-1111-4222-8333-944455556666"
@@ -70,12 +70,10 @@ def test_what_is_signed(method: str, path: str, body: bytes | None, signed: byte
     ],
 )
 def test_each_call_signs_what_it_sends(call: object) -> None:
-    from airflow_provider_wr.connection import WRSettings
-    from airflow_provider_wr.protocol import Call
+    from airflow_provider_wr.api.calls import Call
 
     assert isinstance(call, Call)
-    settings = WRSettings("https://x", "ws_key", signer=Signer(SECRET))
-    headers = call.headers(settings, now=1700000000.9)
+    headers = call.headers(api_key="ws_key", signer=Signer(SECRET), now=1700000000.9)
     signed = f"{call.method}|{call.path}|1700000000|".encode() + (call.body or b"{}")
     KEY.public_key().verify(base64.b64decode(headers["X-Sdk-Signature"]), signed)
     assert headers["X-Sdk-Timestamp"] == "1700000000"

@@ -18,8 +18,10 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from tenacity import RetryCallState, retry_if_exception, stop_after_attempt
-
+from airflow_provider_wr.api.models import Run, RunEvent
+from airflow_provider_wr.api.sse import EventStream
+from airflow_provider_wr.api.text import printable
+from airflow_provider_wr.api.watched import Watched
 from airflow_provider_wr.exceptions import (
     WRAuthError,
     WRConnectionError,
@@ -30,10 +32,8 @@ from airflow_provider_wr.exceptions import (
     WRServerError,
     WRTimeoutError,
 )
-from airflow_provider_wr.models import Run, RunEvent, RunStage, StageStatus, credits_text
-from airflow_provider_wr.protocol import CALL_ATTEMPTS, may_send_again, read_event
-from airflow_provider_wr.quoting import quote
-from airflow_provider_wr.sse import EventStream
+from airflow_provider_wr.waiting.backoff import pause
+from airflow_provider_wr.waiting.progress import Progress
 
 OnEvent = Callable[[RunEvent], None]
 
@@ -45,15 +45,8 @@ SILENCE = 45.0
 #: Seconds after the first attempt in which a 404 may mean that the run is not visible yet.
 NOT_YET_VISIBLE = 30.0
 
-#: Seconds that a pause grows to.
-MAX_PAUSE = 60.0
-
 #: Seconds for which a key that was read again counts as the newest there is.
 KEY_IS_FRESH = 60.0
-
-#: Stages that a progress line names.
-STAGES_SHOWN = 5
-
 
 # --- steps ------------------------------------------------------------------------------------------------
 
@@ -96,18 +89,18 @@ class StreamEnd:
     """
     How following a stream ended.
 
-    :param flowed: whether any event came.
-    :param told: whether one of them said that the run has ended.
+    :param had_events: whether any event came.
+    :param saw_terminal: whether one of them said that the run has ended.
     :param error: why it broke; None when it ended by itself.
     """
 
-    flowed: bool
-    told: bool = False
+    had_events: bool
+    saw_terminal: bool = False
     error: WRError | None = None
 
 
 def wait(
-    run_id: str,
+    watched: Watched,
     *,
     timeout: float | None,
     link: str | None = None,
@@ -117,7 +110,7 @@ def wait(
     """
     Say, step by step, how to wait for a run. Returns it once it has ended, whatever its status.
 
-    :func:`tell` is how to answer a step. One that failed is answered with its :class:`WRError`.
+    :func:`advance` is how to answer a step. One that failed is answered with its :class:`WRError`.
 
     :param timeout: seconds; None waits for as long as it takes.
     :param link: URL of the run's page; None where there is none.
@@ -126,7 +119,7 @@ def wait(
 
     Raises :class:`WRTimeoutError` when time has run out, and the error of a step that time cannot mend.
     """
-    so_far = _SoFar(run_id, timeout, link, clock, started=clock())
+    state = _WaitState(watched, timeout, link, clock, started=clock())
     because: WRError | str
     failures = 0
     told = False
@@ -140,16 +133,16 @@ def wait(
             stream_failed = False
             if not only_read:
                 stream_failed = True
-                yield OpenStream(so_far.left())
+                yield OpenStream(state.left())
                 stream_failed = False
-                if (run := (yield from _read_ended(so_far))) is not None:
+                if (run := (yield from _read_ended(state))) is not None:
                     return run
-                end: StreamEnd = yield FollowStream(so_far.left())
-                if end.flowed:
+                end: StreamEnd = yield FollowStream(state.left())
+                if end.had_events:
                     failures = 0
-                told = end.told
+                told = end.saw_terminal
                 because = end.error or "its stream ended"
-            if (run := (yield from _read_ended(so_far))) is not None:
+            if (run := (yield from _read_ended(state))) is not None:
                 return run
             if told:
                 because = "its stream told of its end, which is not to be read yet"
@@ -160,25 +153,25 @@ def wait(
             if clock() - key_read_at < KEY_IS_FRESH:
                 raise
             key_read_at = clock()
-            yield Reconnect(so_far.left())
+            yield Reconnect(state.left())
             continue
         except WRError as error:
-            so_far.left()
-            if not time_may_mend(error, waited=clock() - so_far.started):
+            state.left()
+            if not is_transient(error, elapsed=clock() - state.started):
                 raise
             because = error
         seconds = pause(failures, because, jitter=jitter)
         failures += 1
-        remaining = so_far.left()
-        say_looking_again(run_id, because, seconds)
+        remaining = state.left()
+        log_retry(watched.id, because, seconds)
         yield Pause(seconds if remaining is None else min(seconds, remaining))
 
 
 @dataclass(slots=True)
-class _SoFar:
+class _WaitState:
     """How far a wait is: its time, and the status that the run was last seen in."""
 
-    run_id: str
+    watched: Watched
     timeout: float | None
     link: str | None
     clock: Callable[[], float]
@@ -191,18 +184,20 @@ class _SoFar:
             return None
         seconds = self.started + self.timeout - self.clock()
         if seconds <= 0:
-            raise WRTimeoutError(timed_out(self.run_id, self.timeout, self.link, f", last seen {self.status},"))
+            raise WRTimeoutError(
+                timed_out(self.watched.id, self.timeout, self.link, f", last seen {self.status},")
+            )
         return seconds
 
 
-def _read_ended(so_far: _SoFar) -> Generator[Step, Any, Run | None]:
+def _read_ended(state: _WaitState) -> Generator[Step, Any, Run | None]:
     """Read the run, and return it if it has ended: one that has not is not kept, since it may be large."""
-    run: Run = yield ReadRun(so_far.left())
-    so_far.status = quote(run.status)
+    run: Run = yield ReadRun(state.left())
+    state.status = printable(run.status)
     return run if run.is_terminal else None
 
 
-def tell(steps: Generator[Step, Any, Run], answer: Any) -> Step | Run:
+def advance(steps: Generator[Step, Any, Run], answer: Any) -> Step | Run:
     """
     Tell a wait how its last step went, and return the next, or the run that has ended.
 
@@ -214,17 +209,18 @@ def tell(steps: Generator[Step, Any, Run], answer: Any) -> Step | Run:
         return cast("Run", end.value)
 
 
-def goes_on(link: str | None) -> str:
+def still_running(link: str | None) -> str:
     """Return the end of a sentence about a run that is not waited for any more."""
     return "goes on: White Rabbit has no call to cancel it" + (f"; see {link}" if link else "")
 
 
 def timed_out(run_id: str, seconds: float, link: str | None, seen: str = "") -> str:
     """Return what is said of a wait that took ``seconds``, all it had; ``seen`` is how the run was last seen."""
-    return f"the wait for run {run_id} timed out after {round(seconds, 1):.12g} s; the run{seen} {goes_on(link)}"
+    limit = f"{round(seconds, 1):.12g} s"
+    return f"the wait for run {run_id} timed out after {limit}; the run{seen} {still_running(link)}"
 
 
-def say_looking_again(run_id: str, because: WRError | str, seconds: float | None = None) -> None:
+def log_retry(run_id: str, because: WRError | str, seconds: float | None = None) -> None:
     """
     Log that the wait goes on.
 
@@ -233,17 +229,17 @@ def say_looking_again(run_id: str, because: WRError | str, seconds: float | None
     """
     level = logging.WARNING if isinstance(because, WRError) else logging.INFO
     when = "" if seconds is None else f" in {seconds:.1f} s"
-    log.log(level, "Run %s: %s; looking again%s", run_id, because, when)
+    log.log(level, "Run %s: %s; retrying%s", run_id, because, when)
 
 
-def time_may_mend(error: WRError, *, waited: float) -> bool:
+def is_transient(error: WRError, *, elapsed: float) -> bool:
     """
     Return whether a wait should go on after ``error``.
 
-    :param waited: seconds since the first attempt.
+    :param elapsed: seconds since the first attempt.
     """
     if isinstance(error, WRNotFoundError):
-        return waited < NOT_YET_VISIBLE
+        return elapsed < NOT_YET_VISIBLE
     return isinstance(error, (WRConnectionError, WRTimeoutError, WRRateLimitError, WRServerError, WRProtocolError))
 
 
@@ -258,133 +254,40 @@ class Follower:
     :param on_event: is called with each event; None for nothing.
     """
 
-    __slots__ = ("_events", "_flowed", "_on_event", "_progress", "run_id")
+    __slots__ = ("_events", "_had_events", "_on_event", "_progress", "_watched")
 
-    def __init__(self, run_id: str, progress: Progress, on_event: OnEvent | None) -> None:
-        self.run_id = run_id
+    def __init__(self, watched: Watched, progress: Progress, on_event: OnEvent | None) -> None:
+        self._watched = watched
         self._progress = progress
         self._on_event = on_event
         self._events = EventStream()
-        self._flowed = False
+        self._had_events = False
 
     def feed(self, chunk: bytes) -> StreamEnd | None:
         """
         Take the next bytes, none at the stream's end. Returns how following ended; None while it goes on.
 
-        Raises :class:`WRProtocolError`.
+        What ``on_event`` raises is raised.
         """
         if not chunk:
             return self.end()
+        try:
+            return self._take(chunk)
+        except WRProtocolError as error:
+            return self.end(error)
+
+    def _take(self, chunk: bytes) -> StreamEnd | None:
         for data in self._events.feed(chunk):
-            event = read_event(self.run_id, data)
+            event = self._watched.read_event(data)
             self._progress.see(event)
             if event is not None:
-                self._flowed = True
+                self._had_events = True
                 if self._on_event is not None:
                     self._on_event(event)
                 if event.is_terminal:
-                    return StreamEnd(flowed=True, told=True)
+                    return StreamEnd(had_events=True, saw_terminal=True)
         return None
 
     def end(self, error: WRError | None = None) -> StreamEnd:
         """Return how following ended with the stream: for this error, or by itself."""
-        return StreamEnd(self._flowed, error=error)
-
-
-# --- pauses -----------------------------------------------------------------------------------------------
-
-
-def pause(failures: int, because: object, *, jitter: Callable[[], float] = random.random) -> float:
-    """
-    Return the seconds to wait after failures in a row: 1, doubled each time, at most 60, with full jitter.
-
-    :param failures: how many there were before this one.
-    :param because: the last of them; the ``Retry-After`` of an answer is waited out before the jitter.
-    """
-    seconds = min(MAX_PAUSE, 2.0 ** min(failures, 10)) * jitter()
-    asked = because.retry_after if isinstance(because, WRError) else None
-    return (asked or 0.0) + seconds
-
-
-def _pause_after(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    return pause(state.attempt_number - 1, error)
-
-
-def _say_again(state: RetryCallState) -> None:
-    if state.outcome and state.next_action:
-        log.warning("%s; sending it again in %.1f s", state.outcome.exception(), state.next_action.sleep)
-
-
-#: How both hooks send a plain call again, for tenacity: the same call, only where it cannot have been obeyed
-#: or may be obeyed twice.
-RETRYING: dict[str, Any] = {
-    "retry": retry_if_exception(may_send_again),
-    "stop": stop_after_attempt(CALL_ATTEMPTS),
-    "wait": _pause_after,
-    "before_sleep": _say_again,
-    "reraise": True,
-}
-
-
-# --- progress ---------------------------------------------------------------------------------------------
-
-
-class Progress:
-    """
-    Logs a line when a run's status, pending count or running stages change, at most one per second.
-
-    A line reads ``EXECUTING | 3 stages pending | 5 credits | running: X (attempt 1)``.
-
-    :param clock: seconds, monotonic.
-    """
-
-    __slots__ = ("_clock", "_said", "_said_at", "_unsaid")
-
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._said: int | None = None
-        self._said_at = float("-inf")
-        self._unsaid: Run | RunEvent | None = None
-
-    def see(self, now: Run | RunEvent | None) -> None:
-        """Take what is known of the run now; None is a heartbeat, on which a line held back is said."""
-        latest = now or self._unsaid
-        if latest is None or not log.isEnabledFor(logging.INFO):
-            return
-        self._unsaid = latest
-        if self._clock() - self._said_at < 1 and not latest.is_terminal:
-            return
-        self._unsaid = None
-        running = _running(latest)
-        stages = tuple((stage.id, stage.execution_attempt) for stage in running)
-        known = hash((latest.status, latest.pending_stage_count, stages))
-        if known != self._said:
-            self._said = known
-            self._said_at = self._clock()
-            log.info("%s", _line(latest, running))
-
-
-def progress_line(now: Run | RunEvent) -> str:
-    """Return one line on how far a run is; what the API did not say is left out."""
-    return _line(now, _running(now))
-
-
-def _running(now: Run | RunEvent) -> list[RunStage]:
-    return [stage for stage in now.active_stages if stage.status == StageStatus.RUNNING]
-
-
-def _line(now: Run | RunEvent, running: list[RunStage]) -> str:
-    parts = [quote(now.status)]
-    if (pending := now.pending_stage_count) is not None:
-        parts.append(f"{pending} stage{'' if pending == 1 else 's'} pending")
-    if now.total_usage is not None:
-        parts.append(credits_text(now.total_usage))
-    if running:
-        names = [
-            f"{quote(stage.module)} (attempt {stage.execution_attempt or 1})" for stage in running[:STAGES_SHOWN]
-        ]
-        if len(running) > STAGES_SHOWN:
-            names.append(f"and {len(running) - STAGES_SHOWN} more")
-        parts.append(f"running: {', '.join(names)}")
-    return " | ".join(parts)
+        return StreamEnd(self._had_events, error=error)

@@ -28,9 +28,9 @@ import logging
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow_provider_wr.api.models import Run, RunStatus, TriggeredRun
 from airflow_provider_wr.exceptions import WRError, WRNotFoundError, WRTriggerUnknownError
-from airflow_provider_wr.models import Run, RunStatus, TriggeredRun
-from airflow_provider_wr.waiting import NOT_YET_VISIBLE
+from airflow_provider_wr.waiting.rules import NOT_YET_VISIBLE
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -87,7 +87,7 @@ class RunMemory:
                 raise  # it may have been started so lately that it is not visible yet: no reason for another
             log.warning("Run %s of an earlier try is unknown to the API: starting a new one", triggered.run_id)
             return None
-        if not _goes_on(run, again=cleared and noted["delivered"]):
+        if not _can_resume(run, again=cleared and noted["delivered"]):
             log.info("Run %s of an earlier try ended %s: starting a new one", run.id, run.status)
             return None
         log.info(
@@ -127,7 +127,7 @@ class RunMemory:
             self._store.set(KEY, {**noted, "max_tries": self._max_tries, "delivered": False})
 
 
-def _goes_on(run: Run, *, again: bool) -> bool:
+def _can_resume(run: Run, *, again: bool) -> bool:
     return not run.is_terminal or (run.status == RunStatus.COMPLETED and not again)
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_wr import sse
+from airflow_provider_wr.api import sse
+from airflow_provider_wr.api.sse import EventStream
 from airflow_provider_wr.exceptions import WRProtocolError
-from airflow_provider_wr.sse import EventStream
 
 BOM = b"\xef\xbb\xbf"
 

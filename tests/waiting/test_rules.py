@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tenacity import RetryCallState
 
-from airflow_provider_wr import waiting
+from airflow_provider_wr.api import watched
 from airflow_provider_wr.exceptions import (
     WRAuthError,
     WRConnectionError,
@@ -27,17 +27,19 @@ from airflow_provider_wr.exceptions import (
     WRValidationError,
 )
 from airflow_provider_wr.models import Run, RunEvent
-from airflow_provider_wr.waiting import (
+from airflow_provider_wr.waiting import backoff, rules
+from airflow_provider_wr.waiting.progress import Progress, progress_line
+from airflow_provider_wr.waiting.progress import log as progress_log
+from airflow_provider_wr.waiting.rules import (
     Follower,
     FollowStream,
     OpenStream,
     Pause,
-    Progress,
     ReadRun,
     Reconnect,
     Step,
     StreamEnd,
-    tell,
+    advance,
 )
 
 RUN = "9e4c7b1a-1111-4222-8333-944455556666"
@@ -57,7 +59,11 @@ EXECUTING, COMPLETED, FAILED, CANCELED = map(a_run, ("EXECUTING", "COMPLETED", "
 BROKEN = WRConnectionError("reset")
 NOT_FOUND = WRNotFoundError("no such run")
 REFUSED = WRAuthError("Invalid API key", status_code=401)
-SILENT, FLOWED, TOLD = StreamEnd(flowed=False), StreamEnd(flowed=True), StreamEnd(flowed=True, told=True)
+SILENT, FLOWED, TOLD = (
+    StreamEnd(had_events=False),
+    StreamEnd(had_events=True),
+    StreamEnd(had_events=True, saw_terminal=True),
+)
 
 
 # --- the rules, as scripts --------------------------------------------------------------------------------
@@ -93,10 +99,10 @@ reconnects = Turn(Reconnect)
 def play(script: Iterable[Turn], *, timeout: float | None = None) -> Run:
     """Answer the steps of a wait as the script says; it must end with the script's last answer."""
     now = 1000.0
-    steps = waiting.wait(RUN, timeout=timeout, clock=lambda: now, jitter=lambda: 1.0)
+    steps = rules.wait(watched.run(RUN), timeout=timeout, clock=lambda: now, jitter=lambda: 1.0)
     answer: object = None
     for turn in script:
-        step = tell(steps, answer)
+        step = advance(steps, answer)
         assert isinstance(step, turn.step)
         if isinstance(step, Pause):
             assert step.within == pytest.approx(turn.took)
@@ -106,7 +112,7 @@ def play(script: Iterable[Turn], *, timeout: float | None = None) -> Run:
             assert step.within == pytest.approx(1000.0 + timeout - now)
         now += turn.took
         answer = turn.answer
-    run = tell(steps, answer)
+    run = advance(steps, answer)
     assert isinstance(run, Run), f"the wait goes on with {run}"
     return run
 
@@ -151,7 +157,7 @@ def play(script: Iterable[Turn], *, timeout: float | None = None) -> Run:
                 *(
                     opens(),
                     reads(EXECUTING),
-                    follows(StreamEnd(flowed=True, error=BROKEN)),
+                    follows(StreamEnd(had_events=True, error=BROKEN)),
                     reads(EXECUTING),
                     pauses(1),
                 ),
@@ -161,7 +167,7 @@ def play(script: Iterable[Turn], *, timeout: float | None = None) -> Run:
             id="stream breaks",
         ),
         pytest.param(
-            [opens(), reads(EXECUTING), follows(StreamEnd(flowed=False, error=BROKEN)), reads(COMPLETED)],
+            [opens(), reads(EXECUTING), follows(StreamEnd(had_events=False, error=BROKEN)), reads(COMPLETED)],
             COMPLETED,
             id="ends with the stream broken",
         ),
@@ -292,7 +298,7 @@ def test_a_wait_that_time_cannot_mend(script: list[Turn], error: WRError) -> Non
             [
                 opens(),
                 reads(EXECUTING),
-                follows(StreamEnd(flowed=True, error=WRTimeoutError("timed out")), took=10),
+                follows(StreamEnd(had_events=True, error=WRTimeoutError("timed out")), took=10),
             ],
             "EXECUTING",
             id="following, cut off",
@@ -333,7 +339,7 @@ def test_a_status_seen_in_time_cannot_forge_a_log() -> None:
 
 
 def test_what_a_wait_says_while_it_looks_again(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, waiting.__name__):
+    with caplog.at_level(logging.INFO, "airflow_provider_wr.waiting"):
         play(
             [
                 *(opens(BROKEN), pauses(1), reads(EXECUTING)),
@@ -342,8 +348,8 @@ def test_what_a_wait_says_while_it_looks_again(caplog: pytest.LogCaptureFixture)
             ]
         )
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("WARNING", f"Run {RUN}: {BROKEN}; looking again in 1.0 s"),
-        ("INFO", f"Run {RUN}: its stream ended; looking again in 2.0 s"),
+        ("WARNING", f"Run {RUN}: {BROKEN}; retrying in 1.0 s"),
+        ("INFO", f"Run {RUN}: its stream ended; retrying in 2.0 s"),
     ]
 
 
@@ -392,10 +398,10 @@ def test_each_turn_of_the_loop_pauses_or_ends(
     """Even a server that answers at once, whatever it answers, is asked only a few times between two pauses."""
     now, asked = 0.0, 0
     answer: object = None
-    steps = waiting.wait(RUN, timeout=timeout, clock=lambda: now, jitter=lambda: 0.5)
+    steps = rules.wait(watched.run(RUN), timeout=timeout, clock=lambda: now, jitter=lambda: 0.5)
     try:
         for _ in range(60):
-            step = tell(steps, answer)
+            step = advance(steps, answer)
             if isinstance(step, Run):
                 assert step.is_terminal
                 return
@@ -411,7 +417,7 @@ def test_each_turn_of_the_loop_pauses_or_ends(
                 asked += 1
                 assert asked <= MOST_STEPS_IN_A_TURN
     except WRError as error:
-        assert isinstance(error, WRTimeoutError) or not waiting.time_may_mend(error, waited=now)  # noqa: PT017
+        assert isinstance(error, WRTimeoutError) or not rules.is_transient(error, elapsed=now)  # noqa: PT017
 
 
 @pytest.mark.parametrize(
@@ -430,8 +436,8 @@ def test_each_turn_of_the_loop_pauses_or_ends(
         pytest.param(WRError("x"), 0.0, False, id="418"),
     ],
 )
-def test_what_time_may_mend(error: WRError, waited: float, mends: bool) -> None:
-    assert waiting.time_may_mend(error, waited=waited) is mends
+def test_what_is_transient(error: WRError, waited: float, mends: bool) -> None:
+    assert rules.is_transient(error, elapsed=waited) is mends
 
 
 # --- following a stream -----------------------------------------------------------------------------------
@@ -462,7 +468,7 @@ STARTED, ENDED = an_event("EXECUTING"), an_event("COMPLETED")
 def test_following(chunks: list[bytes], seen: list[RunEvent | None], end: StreamEnd) -> None:
     shown: list[RunEvent | None] = []
     events: list[RunEvent] = []
-    follower = Follower(RUN, cast("Progress", SimpleNamespace(see=shown.append)), events.append)
+    follower = Follower(watched.run(RUN), cast("Progress", SimpleNamespace(see=shown.append)), events.append)
     *others, last = chunks
     assert [follower.feed(chunk) for chunk in others] == [None] * len(others)
     assert follower.feed(last) == end
@@ -472,11 +478,12 @@ def test_following(chunks: list[bytes], seen: list[RunEvent | None], end: Stream
 
 @pytest.mark.parametrize(("chunks", "flowed"), [([HEARTBEAT], False), ([told(STARTED)], True)])
 def test_following_a_stream_that_breaks(chunks: list[bytes], flowed: bool) -> None:
-    follower = Follower(RUN, Progress(), None)
+    follower = Follower(watched.run(RUN), Progress(), None)
     assert [follower.feed(chunk) for chunk in chunks] == [None]
-    with pytest.raises(WRProtocolError) as raised:
-        follower.feed(b'data: {"id": "another", "status": "EXECUTING"}\n\n')
-    assert follower.end(raised.value) == StreamEnd(flowed, error=raised.value)
+    end = follower.feed(b"data: 1\n" * 200 + b"\n")
+    assert end is not None
+    assert isinstance(end.error, WRProtocolError)
+    assert end == StreamEnd(flowed, error=end.error)
 
 
 # --- pauses -----------------------------------------------------------------------------------------------
@@ -498,7 +505,7 @@ def test_following_a_stream_that_breaks(chunks: list[bytes], flowed: bool) -> No
     ],
 )
 def test_a_pause(failures: int, jitter: float, because: object, seconds: float) -> None:
-    assert waiting.pause(failures, because, jitter=lambda: jitter) == seconds
+    assert backoff.pause(failures, because, jitter=lambda: jitter) == seconds
 
 
 @pytest.mark.parametrize(
@@ -514,7 +521,7 @@ def test_the_pause_between_attempts_at_a_plain_call(
 ) -> None:
     outcome = SimpleNamespace(exception=lambda: error)
     state = cast("RetryCallState", SimpleNamespace(attempt_number=attempt, outcome=outcome))
-    pauses = [waiting.RETRYING["wait"](state) for _ in range(50)]
+    pauses = [backoff.RETRYING["wait"](state) for _ in range(50)]
     assert all(least <= pause <= most for pause in pauses)
     assert len(set(pauses)) > 1
 
@@ -561,7 +568,7 @@ RUNNING = an_event("EXECUTING", ("A", "RUNNING", 1), pending=3)
     ],
 )
 def test_a_line(now: Run | RunEvent, line: str) -> None:
-    assert waiting.progress_line(now) == line
+    assert progress_line(now) == line
 
 
 @pytest.mark.parametrize("forged", ["\nINFO all is well", "\x1b[2K", "\u2028", "\ud800"])
@@ -573,7 +580,7 @@ def test_a_line(now: Run | RunEvent, line: str) -> None:
     ],
 )
 def test_a_line_cannot_forge_a_log(place: Callable[[str], RunEvent], forged: str) -> None:
-    assert waiting.progress_line(place(forged)).isprintable()
+    assert progress_line(place(forged)).isprintable()
 
 
 @pytest.mark.parametrize("usage", [pytest.param(10**400, id="beyond doubles"), pytest.param(1e300, id="large")])
@@ -582,7 +589,7 @@ def test_a_line_of_any_number(usage: float) -> None:
         run = a_run("EXECUTING", totalUsage=usage)
     except WRProtocolError:
         return
-    assert waiting.progress_line(run).startswith("EXECUTING | 1")
+    assert progress_line(run).startswith("EXECUTING | 1")
 
 
 @pytest.mark.parametrize(
@@ -652,10 +659,10 @@ def test_what_is_said_of_progress(
 ) -> None:
     now = 0.0
     progress = Progress(clock=lambda: now)
-    with caplog.at_level(logging.INFO, waiting.__name__):
+    with caplog.at_level(logging.INFO, "airflow_provider_wr.waiting"):
         for now, what in seen:  # noqa: B007  # the clock reads it
             progress.see(what)
-    lines = [line if isinstance(line, str) else waiting.progress_line(line) for line in said]
+    lines = [line if isinstance(line, str) else progress_line(line) for line in said]
     assert [record.getMessage() for record in caplog.records] == lines
 
 
@@ -665,15 +672,15 @@ def test_at_most_one_line_is_said_in_a_second(seen: list[tuple[float, str | None
     said: list[float] = []
     handler = logging.Handler()
     handler.emit = lambda record: said.append(now)  # type: ignore[method-assign]
-    waiting.log.addHandler(handler)
-    level = waiting.log.level
-    waiting.log.setLevel(logging.INFO)
+    progress_log.addHandler(handler)
+    level = progress_log.level
+    progress_log.setLevel(logging.INFO)
     try:
         progress = Progress(clock=lambda: now)
         for after, status in seen:
             now += after
             progress.see(a_run(status) if status else None)
     finally:
-        waiting.log.setLevel(level)
-        waiting.log.removeHandler(handler)
+        progress_log.setLevel(level)
+        progress_log.removeHandler(handler)
     assert all(later - earlier >= 1 for earlier, later in itertools.pairwise(said))

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.exceptions import WRValidationError
-from airflow_provider_wr.quoting import quote
 
 #: Object keys up to here are array indices to JavaScript, which prints them first, in ascending order.
 _LAST_INDEX = 2**32 - 2
@@ -53,7 +53,7 @@ def _parts(value: Any, place: str) -> Iterator[str]:
         separator = "{"
         for key in _in_order(value, place):
             yield f"{separator}{_text(key)}:"
-            yield from _parts(value[key], f"{place}.{quote(key)}")
+            yield from _parts(value[key], f"{place}.{printable(key)}")
             separator = ","
         yield "}" if value else "{}"
     elif isinstance(value, (list, tuple)):

@@ -1,0 +1,288 @@
+"""
+What an answer means, what its absence means, and whether the call may be sent again.
+
+Whether a request was sent is a fact that the transport reports (``sent``), not a guess from an exception's class.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+from airflow_provider_wr.api.calls import Call
+from airflow_provider_wr.api.decoding import beginning, decode
+from airflow_provider_wr.api.text import printable
+from airflow_provider_wr.exceptions import (
+    WRAuthError,
+    WRConnectionError,
+    WRError,
+    WRNotFoundError,
+    WRProtocolError,
+    WRRateLimitError,
+    WRServerError,
+    WRTimeoutError,
+    WRTriggerUnknownError,
+    WRValidationError,
+)
+
+T = TypeVar("T")
+
+#: Bytes of an answer that we read: a run's details can hold the outputs of thousands of stages.
+MAX_BODY_BYTES = 64 * 2**20
+MAX_ERROR_BYTES = 2**20
+
+#: Errors of an answer that we keep of its list.
+MAX_ERRORS = 20
+
+#: Attempts at one plain call, and the longest Retry-After (seconds) that a plain call waits out.
+CALL_ATTEMPTS = 4
+CALL_MAX_PAUSE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    An answer as a transport carried it.
+
+    :param headers: looked up without regard to case.
+    :param body: as much of it as :func:`body_limit` says.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def is_ok(self) -> bool:
+        return 200 <= self.status < 300
+
+
+def body_limit(status: int) -> int:
+    """Return how many bytes of an answer's body to read, and one more to know that there were more."""
+    return (MAX_BODY_BYTES if 200 <= status < 300 else MAX_ERROR_BYTES) + 1
+
+
+def read_answer(call: Call[T], answer: Answer) -> T:
+    """
+    Make a call's result out of its answer.
+
+    Raises the :class:`WRError` that the answer means; see :func:`in_doubt` for a call that is not repeatable.
+    """
+    try:
+        return _read(call, answer)
+    except WRError as error:
+        raise in_doubt(call, error) from None
+
+
+def _read(call: Call[T], answer: Answer) -> T:
+    if not answer.is_ok:
+        raise _error(call, answer)
+    if call.read is None:
+        return None  # type: ignore[return-value]  # T is None for a call that reads nothing
+    try:
+        if len(answer.body) > MAX_BODY_BYTES:
+            raise WRProtocolError(f"the answer is larger than {MAX_BODY_BYTES} bytes")
+        return call.read(decode(answer.body))
+    except WRProtocolError as error:
+        raise WRProtocolError(
+            error.message,
+            method=call.method,
+            path=call.path,
+            status_code=answer.status,
+            details=beginning(answer.body),
+            sent=True,
+        ) from None
+
+
+_ERRORS: dict[int, type[WRError]] = {
+    400: WRValidationError,
+    401: WRAuthError,
+    403: WRAuthError,
+    404: WRNotFoundError,
+    408: WRTimeoutError,
+    409: WRValidationError,
+    422: WRValidationError,
+    429: WRRateLimitError,
+}
+
+
+def _error(call: Call[Any], answer: Answer) -> WRError:
+    """Return the error that an answer other than 2xx means, with the API's own words."""
+    kind = _ERRORS.get(answer.status, WRServerError if answer.status >= 500 else WRError)
+    details, errors = _details(answer.body[:MAX_ERROR_BYTES])
+    message = "; ".join(error["message"] for error in errors if error["message"])
+    if answer.status < 300:
+        kind = WRProtocolError
+        message = f"answered {answer.status}, which is no end"
+    elif answer.status < 400:
+        kind = WRProtocolError
+        target = printable(answer.headers.get("Location", "nowhere"))
+        message = f"redirected to {target}, which is not followed: set the connection's host to where the API is"
+    elif answer.status == 408:
+        message = f"timed out: {message}"
+    elif answer.status == 401:
+        message += _clock_note(answer.headers)
+    return kind(
+        message,
+        method=call.method,
+        path=call.path,
+        status_code=answer.status,
+        details=details,
+        errors=errors,
+        retry_after=retry_after(answer.headers, now=time.time()),
+        sent=True,
+    )
+
+
+def _details(body: bytes) -> tuple[Any, list[dict[str, Any]]]:
+    """Read an error's body in either of the API's two shapes, or whatever a proxy made of it."""
+    try:
+        details = decode(body)
+    except WRProtocolError:
+        text = beginning(body)
+        return text or None, [{"code": None, "message": text}]
+    shown = details if isinstance(details, dict) else {"message": details}
+    listed = shown.get("errors")
+    if not isinstance(listed, list) or not listed:
+        message = shown.get("message") or shown.get("error")
+        messages = message if isinstance(message, list) else [message]
+        # The body of the SDK's own fixtures: {"error": "UNAUTHORIZED", "message": "Invalid API key"}.
+        code = shown.get("code") or (shown.get("error") if shown.get("message") else None)
+        listed = [{"code": code, "message": each} for each in messages]
+    errors = [each if isinstance(each, dict) else {"message": each} for each in listed[:MAX_ERRORS]]
+    return details, [_entry(each) for each in errors]
+
+
+def _entry(error: Mapping[str, Any]) -> dict[str, Any]:
+    code = error.get("code") or error.get("error")
+    return {"code": code if code is None else _words(code), "message": _words(error.get("message"))}
+
+
+def _words(message: Any) -> str:
+    if message is None:
+        return ""
+    return printable(message if isinstance(message, str) else json.dumps(message))
+
+
+def _clock_note(headers: Mapping[str, str]) -> str:
+    # A signature's timestamp must be within 30 s of the server's clock.
+    date = _http_date(headers.get("Date"))
+    if date is None or abs(off := time.time() - date.timestamp()) <= 20:
+        return ""
+    return f"; this machine's clock is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} the API's"
+
+
+def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
+    """
+    Return the seconds that ``Retry-After`` (seconds or an HTTP date) asks to wait; None when it does not.
+
+    :param now: Unix seconds, for an answer that does not carry a date of its own.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    until = _http_date(value)
+    if until is None:
+        return None
+    date = _http_date(headers.get("Date"))
+    return max(0.0, until.timestamp() - (date.timestamp() if date else now))
+
+
+def _http_date(text: str | None) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text or "")
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
+
+
+def no_answer(call: Call[Any], error: BaseException, *, sent: bool, timed_out: bool) -> WRError:
+    """
+    Return the error for a call that brought no answer, or not all of it.
+
+    :param error: what the transport raised.
+    :param sent: whether any of the request was handed to a connection, and so may have reached the API.
+    :param timed_out: whether time ran out.
+    """
+    what = "the connection broke" if sent else "no connection could be made"
+    if timed_out:
+        what = "timed out waiting for the answer" if sent else "timed out connecting"
+    kind = WRTimeoutError if timed_out else WRConnectionError
+    # How an answer that took too long was broken off depends on the transport, and says nothing more.
+    text = what if sent and timed_out else f"{what}: {printable(_root(error))}"
+    return in_doubt(call, kind(text, method=call.method, path=call.path, sent=sent))
+
+
+def _root(error: BaseException) -> str:
+    """Return the words of the error at the root: what wraps it repeats them at length."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return str(error) or type(error).__name__
+
+
+#: The statuses that say that a request was not obeyed. Any other leaves it open, such as 408 or a proxy's 499.
+_REFUSED = frozenset(
+    {301, 302, 307, 308}  # it should go elsewhere; a 303 comes after it was obeyed
+    | {
+        400,
+        401,
+        402,
+        403,
+        404,
+        405,
+        406,
+        407,
+        409,
+        410,
+        411,
+        413,
+        414,
+        415,
+        417,
+        421,
+        422,
+        425,
+        426,
+        428,
+        429,
+        431,
+    }
+)
+
+
+def in_doubt(call: Call[Any], error: WRError) -> WRError:
+    """
+    Return the error itself, or :class:`WRTriggerUnknownError` where it leaves open whether a call was obeyed.
+
+    That is so where the call is not repeatable, was sent, and was not refused in so many words.
+    """
+    if call.repeatable or error.sent is False or error.status_code in _REFUSED:
+        return error
+    when = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    said = f"answered {error.status_code}: {error.message}" if error.status_code else error.message
+    return WRTriggerUnknownError(
+        f"{call.subject} was sent a trigger at {when}; whether a run started is not known: {said}",
+        reason=error,
+        method=call.method,
+        path=call.path,
+        details=error.details,
+        errors=error.errors,
+        sent=True,
+    )
+
+
+def may_repeat(error: BaseException) -> bool:
+    """
+    Return whether a call may be sent again after ``error``.
+
+    A call that may have been obeyed and must not be repeated ends in :class:`WRTriggerUnknownError`, which is
+    none of these: see :func:`in_doubt`.
+    """
+    if not isinstance(error, WRError) or (error.retry_after or 0) > CALL_MAX_PAUSE:
+        return False
+    return isinstance(error, (WRConnectionError, WRTimeoutError, WRRateLimitError, WRServerError))

@@ -1,0 +1,1 @@
+"""Bytes on the wire: ``requests`` and ``aiohttp``, each of which knows how far a request got."""

@@ -1,0 +1,76 @@
+"""How far a run is, as lines in the task's log."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from airflow_provider_wr.api.models import Run, RunEvent, RunStage, StageStatus, credits_text
+from airflow_provider_wr.api.text import printable
+
+log = logging.getLogger(__name__)
+
+#: Stages that a progress line names.
+STAGES_SHOWN = 5
+
+
+class Progress:
+    """
+    Logs a line when a run's status, pending count or running stages change, at most one per second.
+
+    A line reads ``EXECUTING | 3 stages pending | 5 credits | running: X (attempt 1)``.
+
+    :param clock: seconds, monotonic.
+    """
+
+    __slots__ = ("_clock", "_said", "_said_at", "_unsaid")
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said: int | None = None
+        self._said_at = float("-inf")
+        self._unsaid: Run | RunEvent | None = None
+
+    def see(self, now: Run | RunEvent | None) -> None:
+        """Take what is known of the run now; None is a heartbeat, on which a line held back is said."""
+        latest = now or self._unsaid
+        if latest is None or not log.isEnabledFor(logging.INFO):
+            return
+        self._unsaid = latest
+        if self._clock() - self._said_at < 1 and not latest.is_terminal:
+            return
+        self._unsaid = None
+        running = _running(latest)
+        stages = tuple((stage.id, stage.execution_attempt) for stage in running)
+        known = hash((latest.status, latest.pending_stage_count, stages))
+        if known != self._said:
+            self._said = known
+            self._said_at = self._clock()
+            log.info("%s", _line(latest, running))
+
+
+def progress_line(now: Run | RunEvent) -> str:
+    """Return one line on how far a run is; what the API did not say is left out."""
+    return _line(now, _running(now))
+
+
+def _running(now: Run | RunEvent) -> list[RunStage]:
+    return [stage for stage in now.active_stages if stage.status == StageStatus.RUNNING]
+
+
+def _line(now: Run | RunEvent, running: list[RunStage]) -> str:
+    parts = [printable(now.status)]
+    if (pending := now.pending_stage_count) is not None:
+        parts.append(f"{pending} stage{'' if pending == 1 else 's'} pending")
+    if now.total_usage is not None:
+        parts.append(credits_text(now.total_usage))
+    if running:
+        names = [
+            f"{printable(stage.module)} (attempt {stage.execution_attempt or 1})"
+            for stage in running[:STAGES_SHOWN]
+        ]
+        if len(running) > STAGES_SHOWN:
+            names.append(f"and {len(running) - STAGES_SHOWN} more")
+        parts.append(f"running: {', '.join(names)}")
+    return " | ".join(parts)
