@@ -27,6 +27,7 @@ from airflow_provider_wr.api import answers, events
 from airflow_provider_wr.api.answers import Answer
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRError
+from airflow_provider_wr.transport import repeated_length
 
 if TYPE_CHECKING:
     from airflow_provider_wr.api.calls import Call
@@ -322,7 +323,7 @@ def _new_session() -> aiohttp.ClientSession:
     trace = aiohttp.TraceConfig()
     trace.on_request_headers_sent.append(_mark_sent)
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=repeated_length.connector(),
         cookie_jar=aiohttp.DummyCookieJar(),
         max_field_size=MAX_HEADER_BYTES,
         max_line_size=MAX_HEADER_BYTES,

@@ -236,6 +236,11 @@ class _Connection:
 
     response_class = _FinalResponse
 
+    def connect(self: Any) -> None:
+        super().connect()  # type: ignore[misc]
+        if not hasattr(self.sock, "shutdown"):  # TLS within TLS
+            self.sock.shutdown = self.sock.socket.shutdown
+
     def request(self: Any, *args: Any, **kwargs: Any) -> None:
         if self.sock is None:
             self.connect()  # the tunnel through a proxy and the TLS handshake included

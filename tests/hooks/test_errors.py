@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import gzip
 import re
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from servers import (
     API_KEY,
     COMPONENT_ID,
@@ -49,7 +42,7 @@ from airflow_provider_wr.exceptions import (
 )
 
 from .both import HOOKS, AnyHook, Async
-from .conftest import Connect, Serve
+from .conftest import Authority, Connect, Serve
 
 GET_RUN = f"GET /v1/sdk/workflows/executions/{RUN_ID}"
 ALL = answers.CALL_ATTEMPTS
@@ -329,40 +322,6 @@ def test_a_slow_answer_is_bounded_in_all(serve: Serve, hook: AnyHook, drip: tupl
 
 
 # --- TLS --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Authority:
-    """A certificate for 127.0.0.1 that signs itself."""
-
-    path: Path
-    server: ssl.SSLContext
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a test")])
-    now = datetime.now(timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, SHA256())
-    )
-    folder = tmp_path_factory.mktemp("tls")
-    path, private = folder / "ca.pem", folder / "key.pem"
-    path.write_bytes(certificate.public_bytes(Encoding.PEM))
-    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path, private)
-    return Authority(path, context)
 
 
 @pytest.fixture
