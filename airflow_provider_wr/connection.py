@@ -42,6 +42,7 @@ class WRSettings:
     :param read_timeout: seconds, for the whole answer to a plain call; streams are not bound by it.
     :param verify: whether TLS certificates are checked, or the path of a CA bundle to check them against.
     :param run_url: template of the link to a run; None for no link.
+    :param harmless_modules: modules whose stages have no effect, so that a retry may run them again.
     """
 
     base_url: str
@@ -52,6 +53,7 @@ class WRSettings:
     read_timeout: float = 30.0
     verify: bool | str = True
     run_url: str | None = None
+    harmless_modules: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, conn_id: str) -> WRSettings:
@@ -92,6 +94,7 @@ class WRSettings:
             read_timeout=_seconds(extra, "read_timeout", default=30.0),
             verify=_verify(extra),
             run_url=_run_url(_text(extra, "run_url")),
+            harmless_modules=_modules(extra),
         )
 
     def run_link(self, run_id: str, workflow_id: str | None) -> str | None:
@@ -106,6 +109,7 @@ _EXTRAS = frozenset(
         "allow_http",
         "api_secret",
         "connect_timeout",
+        "harmless_modules",
         "read_timeout",
         "run_url",
         "verify",
@@ -141,6 +145,15 @@ def _flag(extra: dict[str, Any], name: str, *, default: bool) -> bool:
     if flag is None:
         raise WRValidationError(f"the extra {name!r} is neither true nor false")
     return flag
+
+
+def _modules(extra: dict[str, Any]) -> tuple[str, ...]:
+    value = extra.get("harmless_modules") or ()
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
+        raise WRValidationError("the extra 'harmless_modules' is no list of modules, as JSON or with commas")
+    return tuple(filter(None, (each.strip() for each in value)))
 
 
 def _seconds(extra: dict[str, Any], name: str, *, default: float) -> float:

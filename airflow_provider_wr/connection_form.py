@@ -38,6 +38,10 @@ FIELDS: dict[str, dict[str, Any]] = {
     "run_url": _field(
         "Run URL", "Template of the link to a run, with {run_id} and {workflow_id}; no link without it."
     ),
+    "harmless_modules": _field(
+        "Harmless modules",
+        "Modules whose stages have no effect, with commas: a retry may start a new run after them.",
+    ),
     "connect_timeout": _field("Connect timeout", "Seconds to open a connection; 10 unless said.", "number"),
     "read_timeout": _field("Read timeout", "Seconds for the answer to a plain call; 30 unless said.", "number"),
     "verify": _field("Verify TLS", "true, false, or the path of a CA bundle; true unless said."),

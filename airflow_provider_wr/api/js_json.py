@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -56,13 +56,14 @@ def _parts(value: Any, place: str) -> Iterator[str]:
             yield from _parts(value[key], f"{place}.{printable(key)}")
             separator = ","
         yield "}" if value else "{}"
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
+        # Airflow's lazy sequences included: the output of mapped tasks, which is read only here.
         separator = "["
         for position, item in enumerate(value):
             yield separator
             yield from _parts(item, f"{place}[{position}]")
             separator = ","
-        yield "]" if value else "[]"
+        yield "[]" if separator == "[" else "]"
     else:
         raise WRValidationError(f"{place} is a {type(value).__name__}, which JSON cannot hold")
 

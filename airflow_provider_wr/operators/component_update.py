@@ -3,67 +3,135 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from airflow_provider_wr.api import calls
 from airflow_provider_wr.api.calls import Call
 from airflow_provider_wr.api.ids import check_uuid
 from airflow_provider_wr.api.text import printable
+from airflow_provider_wr.arguments import check_rendered, is_literal
 from airflow_provider_wr.exceptions import WRValidationError
 
 FIELDS = ("component_id", "config", "config_from_params", "name", "position")
 
 
-def build(workflow_id: str, params: Mapping[str, Any], update: Mapping[str, Any]) -> Call[None]:
+def build_all(workflow_id: str, params: Mapping[str, Any], updates: Any) -> list[Call[None]]:
+    """
+    Return the calls of ``component_updates``, rendered; see :func:`build`.
+
+    The output of mapped tasks, which Airflow reads when asked, is read here: an empty one means that they were
+    skipped.
+    """
+    if not isinstance(updates, list) and _is_sequence(updates):
+        updates = list(updates)
+        if not updates:
+            raise WRValidationError("component_updates is empty: the mapped tasks it comes from gave nothing")
+    _check_list(updates)
+    return [build(workflow_id, params, update, f"component_updates[{n}]") for n, update in enumerate(updates)]
+
+
+def build(workflow_id: str, params: Mapping[str, Any], update: Any, place: str = "") -> Call[None]:
     """
     Return the call that makes a change.
 
     :param params: the DAG run's params.
     :param update: the arguments of ``WRUpdateComponentOperator``, rendered, other than its workflow and
-        connection.
+        connection. One that is left out changes nothing.
+    :param place: where the update stands, for errors; empty for an operator's own arguments.
 
     Raises :class:`WRValidationError` for anything that should not be sent.
     """
+    _check_fields(update, place)
+    for field, value in update.items():
+        check_rendered(value, f"{place}.{field}" if place else field)
+    config, position = update.get("config"), update.get("position")
+    try:
+        if isinstance(config, str):
+            config = _from_json(config, "config")
+            if config is None:
+                raise WRValidationError("config should be an object (a dict), and is null")
+        if "config_from_params" in update:
+            config = _with_params(config, update["config_from_params"], params)
+        if isinstance(position, str):
+            position = _from_json(position, "position")
+        if isinstance(position, (list, tuple)):
+            position = [_from_json(each, "position") if isinstance(each, str) else each for each in position]
+        component_id = check_uuid(update.get("component_id"), "component_id")
+        return calls.update_component(
+            workflow_id, component_id, config=config, name=update.get("name"), position=position
+        )
+    except WRValidationError as error:
+        raise WRValidationError(f"{place}: {error.message}" if place else error.message) from None
+
+
+def check_all(updates: Any) -> None:
+    """Refuse, when the DAG is parsed, what of ``component_updates`` could not be sent whatever it renders to."""
+    if isinstance(updates, Mapping) or (isinstance(updates, str) and is_literal(updates)):
+        _check_list(updates)
+    if isinstance(updates, (list, tuple)):
+        for n, update in enumerate(updates):
+            if isinstance(update, Mapping) or is_literal(update):
+                check(update, f"component_updates[{n}]")
+
+
+def check(update: Mapping[str, Any], place: str = "") -> None:
+    """Refuse, when the DAG is parsed, what of a change could not be sent whatever it renders to."""
+    _check_fields(update, place)
+    if is_literal(update) and "config_from_params" not in update:
+        build("00000000-0000-0000-0000-000000000000", {}, update, place)
+
+
+def _check_list(updates: Any) -> None:
+    if not isinstance(updates, (list, tuple)):
+        raise WRValidationError(f"component_updates should be a list of dicts, and is {_kind(updates)}")
+
+
+def _check_fields(update: Any, place: str) -> None:
     if not isinstance(update, Mapping):
-        raise WRValidationError(f"an update should be an object (a dict), and is a {type(update).__name__}")
-    if unknown := [key for key in update if key not in FIELDS]:
-        raise WRValidationError(f"an update has {unknown[0]!r}, and may have {', '.join(FIELDS)}")
-    config, name, position = update.get("config"), update.get("name"), update.get("position")
-    if isinstance(config, str):
-        config = _from_json(config, "config")
-    if (from_params := update.get("config_from_params")) is not None:
-        config = _with_params(config, from_params, params)
-    if isinstance(position, str):
-        position = _from_json(position, "position")
-    if isinstance(position, (list, tuple)):
-        position = [_from_json(each, "position") if isinstance(each, str) else each for each in position]
-    component_id = check_uuid(update.get("component_id"), "component_id")
-    return calls.update_component(workflow_id, component_id, config=config, name=name, position=position)
+        raise WRValidationError(f"{place or 'the update'} should be a dict, and is {_kind(update)}")
+    for field in update:
+        if field not in FIELDS:
+            name = printable(str(field))
+            snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
+            close = get_close_matches(snake, FIELDS, 1)
+            hint = f"did you mean {close[0]}?" if close else f"it may have {', '.join(FIELDS)}"
+            raise WRValidationError(f"{place or 'the update'} has no field {name!r}; {hint}")
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
 def _from_json(text: str, field: str) -> Any:
     try:
         return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"at character {error.pos + 1}: {printable(text)!r}"
     except (ValueError, RecursionError):
-        raise WRValidationError(f"{field} is a text that is not JSON: {printable(text)!r}") from None
+        where = f"nested too deeply: {printable(text)!r}"
+    raise WRValidationError(f"{field} is a text that is not JSON, {where}") from None
 
 
 def _with_params(config: Any, wanted: Any, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``config`` with the params copied in, their types as they are."""
-    if isinstance(wanted, (str, bytes)) or not isinstance(wanted, (Sequence, Mapping)):
+    if not _is_sequence(wanted) and not isinstance(wanted, Mapping):
         raise WRValidationError(
             "config_from_params should be a list of params' names, or an object of config keys and params' names"
         )
     if not isinstance(config, Mapping | None):
         raise WRValidationError(f"config should be an object (a dict), and is a {type(config).__name__}")
     merged = dict(config or {})
-    for key, param in wanted.items() if isinstance(wanted, Mapping) else zip(wanted, wanted, strict=True):
+    pairs: Iterable[tuple[Any, Any]] = wanted.items() if isinstance(wanted, Mapping) else ((w, w) for w in wanted)
+    for key, param in pairs:
         if not isinstance(param, str) or param not in params:
             known = printable(", ".join(sorted(params))) or "none"
-            raise WRValidationError(
-                f"config_from_params names the param {param!r}, which the DAG has not: {known}"
-            )
+            raise WRValidationError(f"config_from_params: the DAG has no param {param!r}; it has: {known}")
         if key in merged:
             raise WRValidationError(f"config and config_from_params both set {key!r}")
         merged[key] = params[param]

@@ -2,34 +2,43 @@
 What a task remembers, from try to try, of the run it started: so that no run is started twice.
 
 White Rabbit has no idempotency key and no call to cancel, so a second trigger may be a second payment. Airflow
-3.3 keeps a store for each task that outlives a dead worker. Before the trigger is sent, the intent is noted;
-after it, the run's id. A later try reads what is there:
+3.3 keeps a store for each task that outlives a dead worker. The attempt is recorded before the trigger is sent,
+and the run's id after it. A later try finds one of these:
 
-========================== ======================== ===========================
-noted                      Airflow's own retry      cleared by a user
-========================== ======================== ===========================
-run, still active          go on with it            go on with it
-run, COMPLETED, delivered  its result               start a new one
-run, COMPLETED, not so     its result               its result
-run, otherwise ended       start a new one          start a new one
-run, not found             start a new one          start a new one
-intent, no run             unknown: stop, or risk   start a new one: a user looked
-========================== ======================== ===========================
+============================== =========================== ================================
+recorded                       Airflow's own retry         cleared by a user
+============================== =========================== ================================
+run, still active              resumes it                  resumes it
+run, COMPLETED, task succeeded returns its result          starts a new one
+run, COMPLETED, task did not   returns its result          returns its result
+run, FAILED or CANCELED        asks the ``RetryPolicy``    starts a new one
+run, not found                 unknown: stops, or risks it unknown: stops; then starts one
+attempt, no run                unknown: stops, or risks it unknown: stops; then starts one
+============================== =========================== ================================
 
-A run is delivered once the task has succeeded with it. A user who clears a task before that – while it waits, or
-after its time ran out – has not seen a result, and does not ask to pay for another.
+A run is resumed only with the updates that it was started with: ``on_changed_updates`` is for others.
 
-A clear raises the task's ``max_tries``, Airflow's own retry keeps it: that tells the two apart.
+A user consents to a second run only after a task said that the outcome of the first is unknown: a clear in the
+middle of the trigger is no consent. A clear raises the task's ``max_tries``, Airflow's own retry keeps it: that
+tells the two apart.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential
+
+from airflow_provider_wr.api.calls import Call
 from airflow_provider_wr.api.models import Run, RunStatus, TriggeredRun
-from airflow_provider_wr.exceptions import WRError, WRNotFoundError, WRTriggerUnknownError
+from airflow_provider_wr.exceptions import WRError, WRNotFoundError, WRTriggerUnknownError, WRValidationError
+from airflow_provider_wr.operators.retry_policy import RetryPolicy
 from airflow_provider_wr.waiting.rules import NOT_YET_VISIBLE
 
 if TYPE_CHECKING:
@@ -42,6 +51,12 @@ log = logging.getLogger(__name__)
 #: Where the store keeps it. Another name would make tasks that are under way forget their runs.
 KEY = "wr_run"
 
+#: Seconds for which a store that cannot be reached is tried: an API server may restart.
+STORE_PATIENCE = 300.0
+
+#: Seconds between two reads of a run that may not be visible yet.
+VISIBILITY_PAUSE = 2.0
+
 
 class Found(NamedTuple):
     """A run that an earlier try started, and how it is now."""
@@ -50,7 +65,26 @@ class Found(NamedTuple):
     run: Run
 
 
-class RunMemory:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """
+    What this try would start.
+
+    :param updates: a digest of the exact updates; it tells others from these and holds nothing secret.
+    """
+
+    workflow_id: str
+    updates: str
+
+    @classmethod
+    def of(cls, workflow_id: str, updates: Sequence[Call[None]]) -> Wanted:
+        digest = hashlib.sha256()
+        for update in updates:
+            digest.update(f"{update.path}\n{len(update.body or b'')}\n".encode() + (update.body or b""))
+        return cls(workflow_id, digest.hexdigest())
+
+
+class RunStore:
     """
     The memory of one task.
 
@@ -61,89 +95,175 @@ class RunMemory:
     def __init__(self, context: Context, *, durable: bool) -> None:
         self._store: Any = context.get("task_state_store") if durable else None
         self._max_tries = context["ti"].max_tries
+        self._facts: dict[str, Any] | None = None
 
-    def find(self, hook: WRHook, workflow_id: str, *, retrigger: bool) -> Found | None:
+    def find(
+        self,
+        hook: WRHook,
+        wanted: Wanted,
+        policy: RetryPolicy,
+        *,
+        on_unknown_trigger: str,
+        on_changed_updates: str,
+    ) -> Found | None:
         """
-        Return the run that this try should go on with; None when it should start one.
+        Return the run that this try should resume; None when it should start one.
 
-        :param retrigger: whether to start one even where an earlier try may have done so.
-
-        Raises :class:`WRTriggerUnknownError` when an earlier try may have started a run, and the error of the
-        API when it cannot be asked for the run that was started.
+        Raises :class:`WRTriggerUnknownError` when an earlier try may have started a run that nobody knows of, the
+        error of a run that must not be repeated, and the API's error when it cannot be asked for the run.
         """
-        noted = self._store.get(KEY) if self._store is not None else None
-        if not noted or noted["workflow_id"] != workflow_id:
+        found = self._load()
+        if found is None:
             return None
-        cleared = noted["max_tries"] != self._max_tries
-        if noted["run_id"] is None:
-            if not cleared:
-                _doubt(noted, retrigger=retrigger)
+        cleared = found["max_tries"] != self._max_tries
+        if found["run_id"] is None:
+            what = f"an earlier try was about to trigger workflow {found['workflow_id']} at {found['at']}"
+            self._stop(found, f"{what}, and died before it recorded the answer", cleared, on_unknown_trigger)
             return None
-        triggered = TriggeredRun(noted["run_id"], noted["job_id"])
-        try:
-            run = hook.get_run(triggered.run_id)
-        except WRNotFoundError:
-            if _seconds_since(noted["at"]) < NOT_YET_VISIBLE:
-                raise  # it may have been started so lately that it is not visible yet: no reason for another
-            log.warning("Run %s of an earlier try is unknown to the API: starting a new one", triggered.run_id)
+        triggered = TriggeredRun(found["run_id"], found["job_id"])
+        run = _read(hook, found)
+        if run is None:
+            if not (cleared and found["delivered"]):
+                what = f"White Rabbit does not know run {triggered.run_id}, which an earlier try started at"
+                self._stop(found, f"{what} {found['at']}", cleared, on_unknown_trigger)
             return None
-        if not _can_resume(run, again=cleared and noted["delivered"]):
+        if run.is_terminal and ((cleared and found["delivered"]) or run.status != RunStatus.COMPLETED):
+            if not cleared and not (error := policy.error(run)).retryable:
+                raise error
             log.info("Run %s of an earlier try ended %s: starting a new one", run.id, run.status)
             return None
-        log.info(
-            "Run %s, started at %s by an earlier try, is %s: going on with it, no new run is started",
-            run.id,
-            noted["at"],
-            run.status,
-        )
-        self.note_run(workflow_id, triggered, at=noted["at"])
+        if not self._may_resume(found, wanted, run, on_changed_updates):
+            return None
+        log.info("Run %s, started at %s by an earlier try, is %s: resuming it", run.id, found["at"], run.status)
+        self._save({**found, "max_tries": self._max_tries, "delivered": False})
         return Found(triggered, run)
 
-    def note_intent(self, workflow_id: str) -> None:
-        """Note that a trigger is about to be sent."""
-        self._note(workflow_id, None, None, _now())
+    @property
+    def run_id(self) -> str | None:
+        """The run that was recorded last; None where there is none."""
+        return (self._load() or {}).get("run_id")
 
-    def note_run(self, workflow_id: str, triggered: TriggeredRun, *, at: str | None = None) -> None:
-        """
-        Note which run was started.
+    def record_attempt(self, wanted: Wanted) -> None:
+        """Record that a trigger is about to be sent."""
+        self._save(
+            {
+                "workflow_id": wanted.workflow_id,
+                "updates": wanted.updates,
+                "run_id": None,
+                "job_id": None,
+                "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "max_tries": self._max_tries,
+                "delivered": False,
+                "doubt_reported": False,
+            }
+        )
 
-        :param at: when, in ISO 8601; None for now.
-        """
-        self._note(workflow_id, triggered.run_id, triggered.job_id, at or _now())
+    def record_run(self, triggered: TriggeredRun) -> None:
+        """Record which run the attempt started. A store that stays away fails nothing: this try knows the run."""
+        try:
+            self._change(run_id=triggered.run_id, job_id=triggered.job_id)
+        except Exception:
+            log.exception(
+                "Run %s could not be stored: a retry of this task will not know it, and stop", triggered.run_id
+            )
 
-    def note_delivered(self) -> None:
-        """Note that the task succeeds with its run: whoever clears it from now on asks for another."""
-        if self._store is not None and (noted := self._store.get(KEY)):
-            self._store.set(KEY, {**noted, "delivered": True})
+    def record_success(self) -> None:
+        """Record that the task succeeds with its run: a clear from now on asks for another."""
+        self._change(delivered=True)
 
-    def forget(self) -> None:
-        """Take the intent back: it is certain that no run was started."""
+    def record_doubt(self) -> None:
+        """Record that the task failed for its doubt: a clear from now on accepts that another run may start."""
+        self._change(doubt_reported=True)
+
+    def discard_attempt(self) -> None:
+        """Forget the attempt: it is certain that no run was started."""
         if self._store is not None:
-            self._store.delete(KEY)
+            self._facts = None
+            patiently(lambda: self._store.delete(KEY))
 
-    def _note(self, workflow_id: str, run_id: str | None, job_id: str | None, at: str) -> None:
+    def _stop(self, found: dict[str, Any], doubt: str, cleared: bool, on_unknown_trigger: str) -> None:
+        """Raise :class:`WRTriggerUnknownError`, unless the author, or a user who knows, risks another run."""
+        if on_unknown_trigger == "retrigger":
+            log.warning("Starting a run that may be the second, as on_unknown_trigger='retrigger' asks: %s", doubt)
+        elif cleared and found["doubt_reported"]:
+            log.warning(
+                "An earlier trigger, at %s, may have started a run. Starting another, since the task was cleared",
+                found["at"],
+            )
+        else:
+            self._save({**found, "max_tries": self._max_tries, "doubt_reported": True})
+            reason = WRError("the earlier try left no answer")
+            raise WRTriggerUnknownError(f"{doubt}: whether a run started is not known", reason=reason)
+
+    def _may_resume(self, found: dict[str, Any], wanted: Wanted, run: Run, on_changed_updates: str) -> bool:
+        """Return whether to resume a run; False to start another, which has the updates that are wanted now."""
+        changed = [
+            what
+            for what, before, now in (
+                ("workflow_id", found["workflow_id"], wanted.workflow_id),
+                ("component_updates", found["updates"], wanted.updates),
+            )
+            if before != now
+        ]
+        if not changed or on_changed_updates == "resume":
+            return True
+        since = (
+            f"run {run.id}, started at {found['at']}, is {run.status}, and {' and '.join(changed)} changed since"
+        )
+        if on_changed_updates == "restart":
+            log.warning("Starting another run, as on_changed_updates='restart' asks: %s", since)
+            return False
+        raise WRValidationError(
+            f"{since}: on_changed_updates='resume' resumes that run with its own values, 'restart' starts another"
+        )
+
+    def _load(self) -> dict[str, Any] | None:
+        if self._facts is None and self._store is not None:
+            self._facts = patiently(lambda: self._store.get(KEY)) or None
+        return self._facts
+
+    def _change(self, **facts: Any) -> None:
+        if (found := self._load()) is not None:
+            self._save({**found, **facts})
+
+    def _save(self, facts: dict[str, Any]) -> None:
         if self._store is not None:
-            noted = {"workflow_id": workflow_id, "run_id": run_id, "job_id": job_id, "at": at}
-            self._store.set(KEY, {**noted, "max_tries": self._max_tries, "delivered": False})
+            self._facts = facts
+            patiently(lambda: self._store.set(KEY, facts))
 
 
-def _can_resume(run: Run, *, again: bool) -> bool:
-    return not run.is_terminal or (run.status == RunStatus.COMPLETED and not again)
+def _read(hook: WRHook, found: dict[str, Any]) -> Run | None:
+    """Read the run; None where White Rabbit does not know it, although it has had the time to become visible."""
+    started = datetime.fromisoformat(found["at"])
+    while True:
+        try:
+            return hook.get_run(found["run_id"])
+        except WRNotFoundError:
+            if (datetime.now(timezone.utc) - started).total_seconds() > NOT_YET_VISIBLE:
+                return None
+            time.sleep(VISIBILITY_PAUSE)
 
 
-def _doubt(noted: dict[str, Any], *, retrigger: bool) -> None:
-    doubt = (
-        f"an earlier try was about to trigger workflow {noted['workflow_id']} at {noted['at']}, and died before "
-        "it noted the answer: whether a run started is not known"
+def patiently(use: Callable[[], Any]) -> Any:
+    """Use Airflow's stores, and retry while they are away."""
+    retrying = Retrying(
+        retry=retry_if_exception(_may_be_away),
+        stop=stop_after_delay(STORE_PATIENCE),
+        wait=wait_exponential(multiplier=1, max=30),
+        before_sleep=_log_retry,
+        reraise=True,
     )
-    if not retrigger:
-        raise WRTriggerUnknownError(doubt, reason=WRError("the earlier try left no answer"))
-    log.warning("Starting a run which may be the second, as on_unknown_trigger='retrigger' asks for: %s", doubt)
+    return retrying(use)
 
 
-def _seconds_since(at: str) -> float:
-    return (datetime.now(timezone.utc) - datetime.fromisoformat(at)).total_seconds()
+def _may_be_away(error: BaseException) -> bool:
+    """Return whether time may help: not where the API server refused (4xx), nor for a fault of ours."""
+    detail = getattr(getattr(error, "error", None), "detail", None) or {}
+    refused = 400 <= (detail.get("status_code") or 0) < 500
+    return isinstance(error, Exception) and not refused and not isinstance(error, (TypeError, ValueError))
 
 
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+def _log_retry(state: RetryCallState) -> None:
+    if state.outcome and state.next_action:
+        error = state.outcome.exception()
+        log.warning("Airflow's store is away: %s; retrying in %.1f s", error, state.next_action.sleep)

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
+from airflow_provider_wr.arguments import (
+    UNSET,
+    Given,
+    check_choice,
+    check_rendered,
+    is_mapped,
+    to_seconds,
+    value_or_none,
+    without_none,
+)
+from airflow_provider_wr.exceptions import WRError, WRTimeoutError, WRTriggerUnknownError, no_retries
 from airflow_provider_wr.links.wr import WRRunLink
 from airflow_provider_wr.openlineage import OpenLineageMixin
+from airflow_provider_wr.operators import component_update
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -20,7 +34,8 @@ if TYPE_CHECKING:
     from airflow_provider_wr.api.calls import Call
     from airflow_provider_wr.api.models import Run, TriggeredRun
     from airflow_provider_wr.hooks.wr import WRHook
-    from airflow_provider_wr.operators.run_store import RunMemory
+    from airflow_provider_wr.operators.retry_policy import RetryPolicy
+    from airflow_provider_wr.operators.run_store import RunStore, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -57,32 +72,52 @@ class WRUpdateComponentOperator(BaseOperator):
         self,
         *,
         component_id: str,
-        workflow_id: str | None = None,
+        workflow_id: str | None = UNSET,
         wr_conn_id: str = "wr_default",
-        config: Mapping[str, Any] | str | None = None,
-        config_from_params: Sequence[str] | Mapping[str, str] | None = None,
-        name: str | None = None,
-        position: Sequence[float | str] | str | None = None,
+        config: Mapping[str, Any] | str | None = UNSET,
+        config_from_params: Sequence[str] | Mapping[str, str] | None = UNSET,
+        name: str | None = UNSET,
+        position: Sequence[float | str] | str | None = UNSET,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.component_id = component_id
-        self.workflow_id = workflow_id
+        self.workflow_id = value_or_none(workflow_id)
         self.wr_conn_id = wr_conn_id
-        self.config = config
-        self.config_from_params = config_from_params
-        self.name = name
-        self.position = position
+        self.config = value_or_none(config)
+        self.config_from_params = value_or_none(config_from_params)
+        self.name = value_or_none(name)
+        self.position = value_or_none(position)
+        mapped = is_mapped(self)
+        self._given = Given(mapped, workflow_id=workflow_id)
+        self._change = Given(
+            mapped,
+            component_id=component_id,
+            config=config,
+            config_from_params=config_from_params,
+            name=name,
+            position=position,
+        )
+        if not mapped:
+            component_update.check(self._change.values(self))
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Prepare a mapped operator."""
+        optional = ("workflow_id", "config", "config_from_params", "name", "position")
+        return super().partial(**without_none(kwargs, *optional))
 
     def execute(self, context: Context) -> None:
         """Send the update."""
         from airflow_provider_wr.hooks.wr import WRHook
-        from airflow_provider_wr.operators import component_update
 
-        update = {field: getattr(self, field) for field in component_update.FIELDS}
-        with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
-            hook.send(component_update.build(hook.choose_workflow(), context["params"], update))
-        log.info("Component %s is updated", self.component_id)
+        with no_retries():
+            check_rendered(self.wr_conn_id, "wr_conn_id")
+            self._given.check(self)
+            with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
+                update = self._change.values(self)
+                hook.send(component_update.build(hook.choose_workflow(), context["params"], update))
+        log.info("Updated component %s", self.component_id)
 
 
 class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
@@ -93,21 +128,32 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
     and, when it waited, ``run``: the finished run as the API gives it, also when it did not end well.
 
     No run is started twice by accident; when one is started anew is on the page "When is a run started twice?".
+    What is wrong is refused before anything is sent, and not retried.
 
-    :param workflow_id: UUID of the workflow; None for the connection's (templated).
+    :param workflow_id: UUID of the workflow; None for the connection's (templated). One that a template renders to
+        nothing is refused.
     :param wr_conn_id: the Airflow connection, of type ``wr`` (templated).
     :param component_updates: changes to components, applied just before the run is started: a list of dicts of
         the arguments of ``WRUpdateComponentOperator`` other than the workflow and the connection (templated).
-    :param wait_for_completion: wait until the run has ended. A run that ends FAILED or CANCELED fails the task;
-        its retry starts a new run.
+        None for none; what renders to nothing is refused.
+    :param wait_for_completion: wait until the run has ended. A run that ends FAILED or CANCELED fails the task.
     :param deferrable: wait in the triggerer, without a worker slot.
         Default: Airflow's ``[operators] default_deferrable``.
-    :param timeout: seconds to wait for the run, which goes on when they have passed.
-    :param durable: remember the run from try to try (Airflow 3.3 and later), and go on with it instead of
-        starting another. Where Airflow cannot, a task with retries warns when the DAG is parsed.
+    :param timeout: seconds to wait for the run, as a number, its text or a ``timedelta``. The run goes on after
+        them.
+    :param retry_run: whether a retry of the task may start a new run after one that ended otherwise:
+        "if_harmless" only if no stage that may have had an effect was dispatched, "always", or "never". Where
+        it may not, the task fails without retries.
+    :param harmless_modules: modules of stages that have no effect, beside those that only read (``GET_*``) and
+        those of White Rabbit's own engine; ``*`` stands for any text. The connection's extra
+        ``harmless_modules`` adds more. None for none.
+    :param durable: remember the run from try to try (Airflow 3.3 and later), and resume it instead of starting
+        another. Where Airflow cannot, a task with retries warns when the DAG is parsed.
     :param on_unknown_trigger: what to do when a trigger was sent and nobody can know whether it started a run:
         "fail" without retries, or "retrigger" in the next try, which may start a second run.
-    :param stage_outputs: False leaves the outputs of the stages out of the XCom ``run``.
+    :param on_changed_updates: what to do when a run of an earlier try was started with other updates than those of
+        this try: "fail", "resume" it with its own values, or "restart", which starts another.
+    :param stage_outputs: False leaves the outputs of the stages out of the XCom ``run`` and of errors.
     """
 
     template_fields: Sequence[str] = ("workflow_id", "wr_conn_id", "component_updates")
@@ -117,67 +163,94 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
     def __init__(
         self,
         *,
-        workflow_id: str | None = None,
+        workflow_id: str | None = UNSET,
         wr_conn_id: str = "wr_default",
-        component_updates: Sequence[Mapping[str, Any]] | None = None,
+        component_updates: Sequence[Mapping[str, Any]] | None = UNSET,
         wait_for_completion: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        timeout: float = 3600.0,
+        timeout: float | str | timedelta = 3600.0,
+        retry_run: str = "if_harmless",
+        harmless_modules: Sequence[str] | None = None,
         durable: bool = True,
         on_unknown_trigger: str = "fail",
+        on_changed_updates: str = "fail",
         stage_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if on_unknown_trigger not in ("fail", "retrigger"):
-            raise ValueError(f"on_unknown_trigger should be 'fail' or 'retrigger', and is {on_unknown_trigger!r}")
-        self.workflow_id = workflow_id
+        self.workflow_id = value_or_none(workflow_id)
         self.wr_conn_id = wr_conn_id
-        self.component_updates = component_updates
+        self.component_updates = value_or_none(component_updates)
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.timeout = timeout
+        self.timeout = to_seconds(timeout, "timeout")
+        self.retry_run = check_choice(retry_run, "retry_run", "if_harmless", "always", "never")
+        if isinstance(harmless_modules, str):
+            raise ValueError(f"harmless_modules should be a list of modules, and is {harmless_modules!r}")
+        self.harmless_modules = tuple(harmless_modules or ())
         self.durable = durable
-        self.on_unknown_trigger = on_unknown_trigger
+        self.on_unknown_trigger = check_choice(on_unknown_trigger, "on_unknown_trigger", "fail", "retrigger")
+        self.on_changed_updates = check_choice(
+            on_changed_updates, "on_changed_updates", "fail", "resume", "restart"
+        )
         self.stage_outputs = stage_outputs
         self._kill_note: str | None = None
+        self._given = Given(is_mapped(self), workflow_id=workflow_id, component_updates=component_updates)
+        if not is_mapped(self):
+            component_update.check_all(self.component_updates)
         if durable and self.retries:
             _check_memory(self.task_id, stacklevel=3)
 
     @classmethod
     def partial(cls, *, durable: bool = True, **kwargs: Any) -> Any:
         """Prepare a mapped operator, which is not made before the task runs."""
-        partial = super().partial(durable=durable, **kwargs)
+        partial = super().partial(durable=durable, **without_none(kwargs, "workflow_id", "component_updates"))
         if durable and partial.kwargs.get("retries"):
             _check_memory(kwargs.get("task_id"), stacklevel=2)
         return partial
 
     def execute(self, context: Context) -> str:
-        """Start a run, or go on with the one that an earlier try started."""
+        """Start a run, or resume the one that an earlier try started."""
+        with no_retries():
+            return self._execute(context)
+
+    def _execute(self, context: Context) -> str:
         from airflow_provider_wr.hooks.wr import WRHook
-        from airflow_provider_wr.operators.run_store import RunMemory
+        from airflow_provider_wr.operators.run_store import RunStore, Wanted
 
         started = time.time()
-        memory = RunMemory(context, durable=self.durable)
+        check_rendered(self.wr_conn_id, "wr_conn_id")
+        self._given.check(self)
+        store = RunStore(context, durable=self.durable)
         with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
             workflow_id = hook.choose_workflow()
-            updates = self._updates(context, workflow_id)
-            found = memory.find(hook, workflow_id, retrigger=self._retrigger)
-            triggered = found.triggered if found else self._start(hook, workflow_id, updates, memory)
+            updates = component_update.build_all(workflow_id, context["params"], self._updates)
+            wanted = Wanted.of(workflow_id, updates)
+            found = store.find(
+                hook,
+                wanted,
+                self._retry_policy(hook),
+                on_unknown_trigger=self.on_unknown_trigger,
+                on_changed_updates=self.on_changed_updates,
+            )
+            triggered = found.triggered if found else self._start(hook, wanted, updates, store)
             link = self._announce(context, hook, triggered, workflow_id)
             if not self.wait_for_completion:
-                memory.note_delivered()
+                store.record_success()
                 return triggered.run_id
             if found and found.run.is_terminal:
-                return self._finish(context, found.run)
+                return self._finish(context, hook, found.run)
             if self.deferrable:
                 self._defer(triggered.run_id, started + self._limit)
             run = self._wait(hook, triggered.run_id, link, until=started + self.timeout)
-        return self._finish(context, run)
+            return self._finish(context, hook, run)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None) -> str:
         """Go on where the trigger stopped."""
-        from airflow_provider_wr.exceptions import WRTimeoutError
+        with no_retries():
+            return self._execute_complete(context, event)
+
+    def _execute_complete(self, context: Context, event: dict[str, Any] | None) -> str:
         from airflow_provider_wr.hooks.wr import WRHook
         from airflow_provider_wr.triggers.wr import WaitEnd
 
@@ -190,17 +263,16 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
         with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
             run = self._read(hook, end.run_id)
             self._workflow_id = self.workflow_id or hook.settings.workflow_id
-        if run is None or not run.is_terminal:
-            self._defer(end.run_id, end.deadline)
-        return self._finish(context, run)
+            if run is None or not run.is_terminal:
+                self._defer(end.run_id, end.deadline)
+            return self._finish(context, hook, run)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume, and say what Airflow's own timeout of a wait does not: that the run goes on."""
         from airflow_provider_wr.triggers.wr import airflow_timed_out
 
         if airflow_timed_out(next_method, next_kwargs):
-            ti = context["ti"]
-            run_id = ti.xcom_pull(task_ids=ti.task_id, key="run_id", map_indexes=ti.map_index)
+            run_id = self._started_run(context)
             self._run_id, self._workflow_id = run_id, self.workflow_id
             raise self._timed_out(run_id, self._link(run_id))
         return super().resume_execution(next_method, next_kwargs, context)
@@ -210,6 +282,18 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
         if self._kill_note is not None:
             log.warning("%s", self._kill_note)
 
+    def _started_run(self, context: Context) -> Any:
+        """Return the id of the run that this try started or resumed; None where nothing holds it."""
+        from airflow_provider_wr.operators.run_store import RunStore
+
+        ti = context["ti"]
+        run_id = ti.xcom_pull(task_ids=ti.task_id, key="run_id", map_indexes=ti.map_index)
+        return run_id or RunStore(context, durable=self.durable).run_id
+
+    @property
+    def _updates(self) -> Any:
+        return [] if self.component_updates is None else self.component_updates
+
     @property
     def _limit(self) -> float:
         """Seconds that a wait in the triggerer may take: the execution timeout holds there too."""
@@ -217,46 +301,45 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
             return self.timeout
         return min(self.timeout, self.execution_timeout.total_seconds())
 
-    @property
-    def _retrigger(self) -> bool:
-        return self.on_unknown_trigger == "retrigger"
+    def _retry_policy(self, hook: WRHook) -> RetryPolicy:
+        from airflow_provider_wr.operators.retry_policy import RetryPolicy
 
-    def _updates(self, context: Context, workflow_id: str) -> list[Call[None]]:
-        """Make all updates ready, so that a bad one is refused before the first is sent."""
-        from airflow_provider_wr.operators import component_update
+        modules = (*self.harmless_modules, *hook.settings.harmless_modules)
+        return RetryPolicy(self.retry_run, modules, show_outputs=self.stage_outputs)
 
-        updates = self.component_updates or ()
-        return [component_update.build(workflow_id, context["params"], update) for update in updates]
-
-    def _start(
-        self, hook: WRHook, workflow_id: str, updates: Sequence[Call[None]], memory: RunMemory
-    ) -> TriggeredRun:
+    def _start(self, hook: WRHook, wanted: Wanted, updates: Sequence[Call[None]], store: RunStore) -> TriggeredRun:
         """Apply the updates and start a run."""
-        from airflow_provider_wr.exceptions import WRError, WRTriggerUnknownError
-
         for update in updates:
             hook.send(update)
-        memory.note_intent(workflow_id)
+        store.record_attempt(wanted)
         try:
-            triggered = hook.trigger_run(workflow_id)
+            triggered = hook.trigger_run(wanted.workflow_id)
         except WRTriggerUnknownError as error:
-            if self._retrigger:
-                # Airflow retries this one; the note of the intent stays, and the next try says what it risks.
+            if self.on_unknown_trigger == "retrigger":
+                # Airflow retries this one; the attempt stays, and the next try says what it risks.
                 raise error.reason from error
+            store.record_doubt()
             raise
         except WRError:
-            memory.forget()
+            store.discard_attempt()
             raise
-        memory.note_run(workflow_id, triggered)
-        log.info("Run %s of workflow %s is started", triggered.run_id, workflow_id)
+        # Before anything that may fail: the log is the one place that is always there.
+        link = hook.settings.run_link(triggered.run_id, wanted.workflow_id)
+        log.info("Started run %s%s", triggered.run_id, f": {link}" if link else "")
+        store.record_run(triggered)
         return triggered
 
     def _announce(self, context: Context, hook: WRHook, triggered: TriggeredRun, workflow_id: str) -> str | None:
         self._run_id, self._workflow_id = triggered.run_id, workflow_id
         xcoms = {"run_id": triggered.run_id, "job_id": triggered.job_id, "workflow_id": workflow_id}
-        for key, value in xcoms.items():
-            context["ti"].xcom_push(key=key, value=value)
+        self._push(context, **xcoms)
         return WRRunLink.push(context, hook.settings, triggered.run_id, workflow_id)
+
+    def _push(self, context: Context, **xcoms: Any) -> None:
+        from airflow_provider_wr.operators.run_store import patiently
+
+        for key, value in xcoms.items() if self.do_xcom_push else ():
+            patiently(functools.partial(context["ti"].xcom_push, key=key, value=value))
 
     def _wait(self, hook: WRHook, run_id: str, link: str | None, *, until: float) -> Run:
         """
@@ -276,7 +359,6 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
 
     def _timed_out(self, run_id: str, link: str | None) -> BaseException:
         """Return what a wait ends in when the least of the task's two limits has passed."""
-        from airflow_provider_wr.exceptions import WRTimeoutError
         from airflow_provider_wr.waiting.rules import timed_out
 
         kind: type[BaseException] = WRTimeoutError if self._limit == self.timeout else AirflowTaskTimeout
@@ -294,8 +376,7 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
         defer(self, trigger)
 
     def _read(self, hook: WRHook, run_id: str) -> Run | None:
-        """Read the run, whose outputs no event holds; None when that failed for a reason that time may mend."""
-        from airflow_provider_wr.exceptions import WRError
+        """Read the run, whose outputs no event holds; None when that failed for a transient reason."""
         from airflow_provider_wr.waiting.rules import is_transient, log_retry
 
         try:
@@ -306,16 +387,15 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
             log_retry(run_id, error)
             return None
 
-    def _finish(self, context: Context, run: Run) -> str:
+    def _finish(self, context: Context, hook: WRHook, run: Run) -> str:
         from airflow_provider_wr.api.models import RunStatus
-        from airflow_provider_wr.exceptions import run_ended_error
-        from airflow_provider_wr.operators.run_store import RunMemory
+        from airflow_provider_wr.operators.run_store import RunStore
 
         self._run = run
-        context["ti"].xcom_push(key="run", value=run.as_xcom(stage_outputs=self.stage_outputs))
+        self._push(context, run=run.as_xcom(stage_outputs=self.stage_outputs))
         if run.status != RunStatus.COMPLETED:
-            raise run_ended_error(run, retryable=True)
-        RunMemory(context, durable=self.durable).note_delivered()
+            raise self._retry_policy(hook).error(run)
+        RunStore(context, durable=self.durable).record_success()
         log.info("%s", run.ending)
         return run.id
 
@@ -345,7 +425,7 @@ class WRGetRunOperator(OpenLineageMixin, BaseOperator):
         from airflow_provider_wr.hooks.wr import WRHook
         from airflow_provider_wr.waiting.progress import progress_line
 
-        with WRHook(self.wr_conn_id) as hook:
+        with no_retries(), WRHook(check_rendered(self.wr_conn_id, "wr_conn_id")) as hook:
             run = self._run = hook.get_run(self.run_id)
             self._run_id = run.id
             WRRunLink.push(context, hook.settings, run.id, None)

@@ -18,6 +18,8 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_wr.arguments import UNSET, check_rendered, to_seconds
+from airflow_provider_wr.exceptions import no_retries, not_retried, run_ended_error
 from airflow_provider_wr.links.wr import WRRunLink
 from airflow_provider_wr.openlineage import OpenLineageMixin
 
@@ -49,6 +51,8 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         Where that cannot work, a warning says why.
     :param allowed_statuses: the endings that are a success.
     :param stage_outputs: False leaves the outputs of the stages out of the result.
+    :param timeout: seconds to wait, as a number, its text or a ``timedelta``.
+        Default: Airflow's ``[sensors] default_timeout``.
     """
 
     template_fields: Sequence[str] = ("run_id", "wr_conn_id")
@@ -64,8 +68,11 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         end_from_trigger: bool = False,
         allowed_statuses: Sequence[str] = ("COMPLETED",),
         stage_outputs: bool = True,
+        timeout: float | str | timedelta = UNSET,
         **kwargs: Any,
     ) -> None:
+        if timeout is not UNSET:
+            kwargs["timeout"] = to_seconds(timeout, "timeout")
         super().__init__(**kwargs)
         if not allowed_statuses or not set(allowed_statuses) <= {"COMPLETED", "FAILED", "CANCELED"}:
             raise ValueError(
@@ -98,7 +105,9 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         """Wait, in whatever mode, and return the run."""
         from airflow_provider_wr.api.ids import check_run_id
 
-        self._run_id = check_run_id(self.run_id)
+        with no_retries():
+            check_rendered(self.wr_conn_id, "wr_conn_id")
+            self._run_id = check_run_id(self.run_id)
         self._started = self._first_poke(context) or time.time()
         return self._poke_until_done(context)
 
@@ -196,11 +205,9 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         return run
 
     def _result(self, run: Run) -> dict[str, Any]:
-        from airflow_provider_wr.exceptions import run_ended_error
-
         self._run = run
         if run.status not in self.allowed_statuses:
-            raise run_ended_error(run, retryable=False)
+            raise not_retried(run_ended_error(run, retryable=False))
         log.info("%s", run.ending)
         return run.as_xcom(stage_outputs=self.stage_outputs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -50,11 +51,6 @@ def body(params: Any = PARAMS, **update: Any) -> str:
             '{"config":{"a":1},"name":"n","position":[1,2]}',
             id="all",
         ),
-        pytest.param(
-            {"name": "n", "position": None, "config": None, "config_from_params": None},
-            '{"name":"n"}',
-            id="the rest None",
-        ),
         pytest.param({"config_from_params": ["apiUrl"]}, '{"config":{"apiUrl":"https://x"}}', id="param"),
         pytest.param(
             {"config_from_params": ("amount", "rate", "dry", "none", "ids")},
@@ -94,6 +90,9 @@ def test_the_dags_own_config_is_left_as_it_is() -> None:
     assert config == {"a": 1}
 
 
+NOTHING = ": check its template, or leave it out for its default"
+
+
 @pytest.mark.parametrize(
     ("update", "message"),
     [
@@ -101,15 +100,24 @@ def test_the_dags_own_config_is_left_as_it_is() -> None:
             {}, "nothing to update: give at least one of config, name and position", id="nothing to update"
         ),
         pytest.param(
-            {"config": "null"},
-            "nothing to update: give at least one of config, name and position",
+            {"config": "null", "name": "n"},
+            "config should be an object (a dict), and is null",
             id="config null",
         ),
-        pytest.param({"config": "{a}"}, "config is a text that is not JSON: '{a}'", id="config not JSON"),
-        pytest.param({"config": ""}, "config is a text that is not JSON: ''", id="config empty text"),
+        pytest.param(
+            {"config": "{a}"}, "config is a text that is not JSON, at character 2: '{a}'", id="config not JSON"
+        ),
+        pytest.param({"config": ""}, f"config is empty (''){NOTHING}", id="config empty text"),
+        pytest.param({"config": None, "name": "n"}, f"config is empty (None){NOTHING}", id="config None"),
+        pytest.param({"config": " \n"}, f"config is empty (' \\n'){NOTHING}", id="config blank"),
+        pytest.param(
+            {"config_from_params": None}, f"config_from_params is empty (None){NOTHING}", id="params None"
+        ),
+        pytest.param({"position": None, "name": "n"}, f"position is empty (None){NOTHING}", id="position None"),
+        pytest.param({"name": None, "config": {}}, f"name is empty (None){NOTHING}", id="name None"),
         pytest.param(
             {"config": "a\x1b"},
-            r"config is a text that is not JSON: 'a\\x1b'",
+            r"config is a text that is not JSON, at character 1: 'a\\x1b'",
             id="config with a control character",
         ),
         pytest.param(
@@ -124,7 +132,7 @@ def test_the_dags_own_config_is_left_as_it_is() -> None:
         pytest.param({"config": '{"a": NaN}'}, "$.config.a is nan, which JSON cannot hold", id="config NaN"),
         pytest.param(
             {"config": "[" * 100_000},
-            f"config is a text that is not JSON: '{'[' * 500}…'",
+            f"config is a text that is not JSON, nested too deeply: '{'[' * 500}…'",
             id="config deep",
         ),
         pytest.param(
@@ -134,14 +142,13 @@ def test_the_dags_own_config_is_left_as_it_is() -> None:
         ),
         pytest.param(
             {"config_from_params": ["nope"]},
-            "config_from_params names the param 'nope', which the DAG has not: "
-            "amount, apiUrl, big, dry, ids, none, rate",
+            "config_from_params: the DAG has no param 'nope'; it has: amount, apiUrl, big, dry, ids, none, rate",
             id="no such param",
         ),
         pytest.param(
             {"config_from_params": [["amount"]]},
-            "config_from_params names the param ['amount'], which the DAG has not: "
-            "amount, apiUrl, big, dry, ids, none, rate",
+            "config_from_params: the DAG has no param ['amount']; "
+            "it has: amount, apiUrl, big, dry, ids, none, rate",
             id="param's name not a text",
         ),
         pytest.param(
@@ -159,8 +166,16 @@ def test_the_dags_own_config_is_left_as_it_is() -> None:
             "config_from_params should be a list of params' names, or an object of config keys and params' names",
             id="params a number",
         ),
-        pytest.param({"position": "1, 2"}, "position is a text that is not JSON: '1, 2'", id="position not JSON"),
-        pytest.param({"position": ["a", 2]}, "position is a text that is not JSON: 'a'", id="position of words"),
+        pytest.param(
+            {"position": "1, 2"},
+            "position is a text that is not JSON, at character 2: '1, 2'",
+            id="position not JSON",
+        ),
+        pytest.param(
+            {"position": ["a", 2]},
+            "position is a text that is not JSON, at character 1: 'a'",
+            id="position of words",
+        ),
         pytest.param(
             {"position": "[1]"}, "position should be two finite numbers [x, y], and is [1]", id="position of one"
         ),
@@ -174,20 +189,22 @@ def test_the_dags_own_config_is_left_as_it_is() -> None:
             "position should be two finite numbers [x, y], and is [[1], 2]",
             id="position of lists",
         ),
-        pytest.param({"name": ""}, "name should be a text that is not empty", id="name empty"),
+        pytest.param({"name": ""}, f"name is empty (''){NOTHING}", id="name empty"),
+        pytest.param({"name": 5}, "name should be a text that is not empty", id="name a number"),
         pytest.param(
             {"conifg": {}},
-            "an update has 'conifg', and may have component_id, config, config_from_params, name, position",
+            "the update has no field 'conifg'; did you mean config?",
             id="unknown field",
         ),
         pytest.param(
             {"workflow_id": WORKFLOW, "name": "n"},
-            "an update has 'workflow_id', and may have component_id, config, config_from_params, name, position",
+            "the update has no field 'workflow_id'; "
+            "it may have component_id, config, config_from_params, name, position",
             id="another workflow",
         ),
         pytest.param(
             {"component_id": None, "name": "n"},
-            "component_id should be a UUID, such as 123e4567-e89b-12d3-a456-426614174000, and is 'NoneType'",
+            f"component_id is empty (None){NOTHING}",
             id="no component",
         ),
     ],
@@ -200,7 +217,7 @@ def test_what_is_refused(update: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize("update", [None, [], "component"])
 def test_an_update_is_an_object(update: Any) -> None:
-    with pytest.raises(WRValidationError, match="an update should be an object"):
+    with pytest.raises(WRValidationError, match="the update should be a dict, and is "):
         component_update.build(WORKFLOW, PARAMS, update)
 
 
@@ -212,10 +229,64 @@ def test_a_refusal_cannot_forge_a_log() -> None:
 
 
 def test_a_missing_param_in_a_dag_without_params() -> None:
-    with pytest.raises(WRValidationError, match="which the DAG has not: none"):
+    with pytest.raises(WRValidationError, match="the DAG has no param 'amount'; it has: none"):
         body({}, config_from_params=["amount"])
 
 
 def test_it_is_the_same_call_as_the_hooks() -> None:
     call = component_update.build(WORKFLOW, {}, {"component_id": COMPONENT, "name": "n"})
     assert call == calls.update_component(WORKFLOW, COMPONENT, name="n")
+
+
+class Lazy(Sequence[Any]):
+    """As the output of mapped tasks reaches a task: a sequence that is read when it is asked for."""
+
+    def __init__(self, *items: Any) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._items[index]
+
+
+def test_the_output_of_mapped_tasks_in_a_config_is_a_list() -> None:
+    assert body(config={"amounts": Lazy(2, 4, 6), "deep": [{"ids": Lazy()}]}) == (
+        '{"config":{"amounts":[2,4,6],"deep":[{"ids":[]}]}}'
+    )
+
+
+def test_updates_may_be_the_output_of_mapped_tasks() -> None:
+    update = {"component_id": COMPONENT, "name": "n"}
+    assert len(component_update.build_all(WORKFLOW, {}, Lazy(update, update))) == 2
+
+
+@pytest.mark.parametrize(
+    ("updates", "message"),
+    [
+        ({"component_id": COMPONENT}, "component_updates should be a list of dicts, and is a dict"),
+        ("[]", "component_updates should be a list of dicts, and is a str"),
+        (5, "component_updates should be a list of dicts, and is a int"),
+        (Lazy(), "component_updates is empty: the mapped tasks it comes from gave nothing"),
+        ([None], "component_updates[0] should be a dict, and is None"),
+        (
+            [{"component_id": COMPONENT, "name": "n"}, {"componentId": COMPONENT}],
+            "component_updates[1] has no field 'componentId'; did you mean component_id?",
+        ),
+        (
+            [{"component_id": COMPONENT, "config": None}],
+            "component_updates[0].config is empty (None): check its template, or leave it out for its default",
+        ),
+        (
+            [{"component_id": "x", "name": "n"}],
+            "component_updates[0]: component_id should be a UUID, such as 123e4567-e89b-12d3-a456-426614174000, "
+            "and is 'x'",
+        ),
+    ],
+    ids=["a dict", "a text", "a number", "empty", "None", "a misspelt field", "no config", "a bad id"],
+)
+def test_a_bad_list_of_updates_is_refused_by_place(updates: Any, message: str) -> None:
+    with pytest.raises(WRValidationError) as refused:
+        component_update.build_all(WORKFLOW, {}, updates)
+    assert refused.value.message == message

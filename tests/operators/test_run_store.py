@@ -1,4 +1,4 @@
-"""No run is started twice: every row of the table of what an earlier try may have left."""
+"""No run is started twice: every row of the table of what an earlier try may have recorded."""
 
 from __future__ import annotations
 
@@ -8,21 +8,38 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_wr.exceptions import WRAuthError, WRNotFoundError, WRTriggerUnknownError
+from airflow_provider_wr.api.calls import update_component
+from airflow_provider_wr.exceptions import (
+    WRAuthError,
+    WRNotFoundError,
+    WRRunFailedError,
+    WRTriggerUnknownError,
+    WRValidationError,
+)
 from airflow_provider_wr.models import Run, TriggeredRun
-from airflow_provider_wr.operators.run_store import KEY, Found, RunMemory
+from airflow_provider_wr.operators import run_store
+from airflow_provider_wr.operators.retry_policy import RetryPolicy
+from airflow_provider_wr.operators.run_store import KEY, Found, RunStore, Wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_wr.hooks.wr import WRHook
 
 WORKFLOW = "7d0b6f1e-4a51-4c1e-9a57-0d5a2f6f0001"
 OTHER_WORKFLOW = "7d0b6f1e-4a51-4c1e-9a57-0d5a2f6f0002"
+COMPONENT = "c0ffee00-1111-4222-8333-944455556666"
 RUN = "9e4c7b1a-1111-4222-8333-944455556666"
 TRIGGERED = TriggeredRun(RUN, "bull-1")
+AT = "2026-01-01T00:00:00+00:00"
 
 #: An Airflow retry keeps the task's max_tries, a clear raises it.
 MAX_TRIES, AFTER_A_CLEAR = 2, 4
+
+RETRY = pytest.param(MAX_TRIES, id="retry")
+CLEARED = pytest.param(AFTER_A_CLEAR, id="cleared")
 
 
 class Store(dict[str, Any]):
@@ -50,51 +67,66 @@ class Api:
 
 
 def a_run(status: str) -> Run:
-    return Run.from_json({"id": RUN, "status": status})
+    return Run.from_json({"id": RUN, "status": status, "runStages": []})
 
 
-def memory(store: Store | None, *, max_tries: int = MAX_TRIES, durable: bool = True) -> RunMemory:
+def wanted(config: dict[str, Any] | None = None, workflow_id: str = WORKFLOW) -> Wanted:
+    updates = [update_component(workflow_id, COMPONENT, config=config)] if config else []
+    return Wanted.of(workflow_id, updates)
+
+
+def memory(store: Store | None, *, max_tries: int = MAX_TRIES, durable: bool = True) -> RunStore:
     context: Any = {"ti": SimpleNamespace(max_tries=max_tries)}
     if store is not None:
         context["task_state_store"] = store
-    return RunMemory(context, durable=durable)
+    return RunStore(context, durable=durable)
 
 
 def find(
     store: Store | None,
     api: Api,
     *,
-    workflow_id: str = WORKFLOW,
+    want: Wanted | None = None,
     max_tries: int = MAX_TRIES,
     durable: bool = True,
-    retrigger: bool = False,
+    retry_run: str = "if_harmless",
+    on_unknown_trigger: str = "fail",
+    on_changed_updates: str = "fail",
 ) -> Found | None:
-    hook = cast("WRHook", api)
-    return memory(store, max_tries=max_tries, durable=durable).find(hook, workflow_id, retrigger=retrigger)
+    return memory(store, max_tries=max_tries, durable=durable).find(
+        cast("WRHook", api),
+        want or wanted(),
+        RetryPolicy(retry_run),
+        on_unknown_trigger=on_unknown_trigger,
+        on_changed_updates=on_changed_updates,
+    )
 
 
-def noted_run(*, delivered: bool = False) -> Store:
+def recorded_attempt(*, doubt_reported: bool = False) -> Store:
+    store = Store()
+    memory(store).record_attempt(wanted())
+    store[KEY]["at"] = AT
+    if doubt_reported:
+        memory(store).record_doubt()
+    return store
+
+
+def recorded_run(*, delivered: bool = False, want: Wanted | None = None) -> Store:
     store = Store()
     earlier = memory(store)
-    earlier.note_intent(WORKFLOW)
-    earlier.note_run(WORKFLOW, TRIGGERED)
+    earlier.record_attempt(want or wanted())
+    earlier.record_run(TRIGGERED)
     if delivered:
-        earlier.note_delivered()
+        earlier.record_success()
+    store[KEY]["at"] = AT
     return store
 
 
-def noted_intent() -> Store:
-    store = Store()
-    memory(store).note_intent(WORKFLOW)
-    return store
-
-
-RETRY = pytest.param(MAX_TRIES, id="retry")
-CLEARED = pytest.param(AFTER_A_CLEAR, id="cleared")
+# --- a run was recorded -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("status", "max_tries", "delivered", "goes_on"),
+    ("status", "max_tries", "delivered", "resumes"),
     [
         pytest.param("CREATED", MAX_TRIES, False, True, id="created, retry"),
         pytest.param("CREATED", AFTER_A_CLEAR, False, True, id="created, cleared"),
@@ -107,78 +139,152 @@ CLEARED = pytest.param(AFTER_A_CLEAR, id="cleared")
         pytest.param("COMPLETED", AFTER_A_CLEAR, True, False, id="completed and delivered, cleared"),
         # The user has not seen its result: the task was cleared while it waited, or after its time ran out.
         pytest.param("COMPLETED", AFTER_A_CLEAR, False, True, id="completed, cleared"),
-        pytest.param("FAILED", MAX_TRIES, False, False, id="failed, retry"),
         pytest.param("FAILED", AFTER_A_CLEAR, False, False, id="failed, cleared"),
-        pytest.param("CANCELED", MAX_TRIES, False, False, id="canceled, retry"),
         pytest.param("CANCELED", AFTER_A_CLEAR, False, False, id="canceled, cleared"),
     ],
 )
-@pytest.mark.parametrize("retrigger", [False, True])
-def test_a_run_was_noted(status: str, max_tries: int, delivered: bool, goes_on: bool, retrigger: bool) -> None:
+@pytest.mark.parametrize("on_unknown_trigger", ["fail", "retrigger"])
+def test_a_run_was_recorded(
+    status: str, max_tries: int, delivered: bool, resumes: bool, on_unknown_trigger: str
+) -> None:
     api = Api(status)
-    found = find(noted_run(delivered=delivered), api, max_tries=max_tries, retrigger=retrigger)
-    assert found == (Found(TRIGGERED, a_run(status)) if goes_on else None)
+    found = find(
+        recorded_run(delivered=delivered), api, max_tries=max_tries, on_unknown_trigger=on_unknown_trigger
+    )
+    assert found == (Found(TRIGGERED, a_run(status)) if resumes else None)
     assert api.asked == [RUN]
 
 
-@pytest.mark.parametrize("max_tries", [RETRY, CLEARED])
-def test_a_run_was_noted_that_the_api_does_not_know(max_tries: int) -> None:
-    store = noted_run()
-    store[KEY]["at"] = "2026-01-01T00:00:00+00:00"
-    assert find(store, Api(WRNotFoundError("gone")), max_tries=max_tries) is None
+@pytest.mark.parametrize(("retry_run", "starts"), [("if_harmless", True), ("always", True), ("never", False)])
+def test_a_run_was_recorded_that_failed_with_nothing_dispatched(retry_run: str, starts: bool) -> None:
+    if starts:
+        assert find(recorded_run(), Api("FAILED"), retry_run=retry_run) is None
+        return
+    with pytest.raises(WRRunFailedError) as stopped:
+        find(recorded_run(), Api("FAILED"), retry_run=retry_run)
+    assert not stopped.value.retryable
 
 
 @pytest.mark.parametrize("max_tries", [RETRY, CLEARED])
-def test_a_run_was_noted_just_now_and_may_not_be_visible_yet(max_tries: int) -> None:
-    with pytest.raises(WRNotFoundError):
-        find(noted_run(), Api(WRNotFoundError("gone")), max_tries=max_tries)
-
-
-@pytest.mark.parametrize("max_tries", [RETRY, CLEARED])
-def test_a_run_was_noted_and_the_api_cannot_be_asked(max_tries: int) -> None:
-    store = noted_run()
+def test_a_run_was_recorded_and_the_api_cannot_be_asked(max_tries: int) -> None:
+    store = recorded_run()
+    before = dict(store[KEY])
     with pytest.raises(WRAuthError):
         find(store, Api(WRAuthError("key refused")), max_tries=max_tries)
-    assert store == noted_run() | {KEY: {**noted_run()[KEY], "at": store[KEY]["at"]}}
+    assert store[KEY] == before
 
 
-def test_an_intent_was_noted_and_airflow_retries() -> None:
-    store = noted_intent()
-    api = Api("EXECUTING")
-    with pytest.raises(WRTriggerUnknownError) as stopped:
-        find(store, api)
-    assert stopped.value.message == (
-        f"an earlier try was about to trigger workflow {WORKFLOW} at {store[KEY]['at']}, and died before "
-        "it noted the answer: whether a run started is not known"
-    )
-    assert api.asked == []
-    assert KEY in store
+# --- doubt ------------------------------------------------------------------------------------------------
+
+DOUBTS: dict[str, Callable[[], Store]] = {"an attempt": recorded_attempt, "a run that is unknown": recorded_run}
+NOT_FOUND = Api(WRNotFoundError("gone"))
 
 
-def test_an_intent_was_noted_and_the_author_accepts_a_second_run(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "airflow_provider_wr.operators.run_store"):
-        assert find(noted_intent(), Api("EXECUTING"), retrigger=True) is None
-    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
-        "Starting a run which may be the second, as on_unknown_trigger='retrigger' asks for"
+@pytest.mark.parametrize("max_tries", [RETRY, CLEARED])
+@pytest.mark.parametrize("recorded", DOUBTS.values(), ids=DOUBTS)
+def test_not_knowing_stops(recorded: Callable[[], Store], max_tries: int) -> None:
+    """A clear stops, too: it may have come in the middle of the trigger, and then nobody knew of a doubt."""
+    with pytest.raises(WRTriggerUnknownError, match="whether a run started is not known") as stopped:
+        find(recorded(), NOT_FOUND, max_tries=max_tries)
+    assert isinstance(stopped.value, AirflowFailException)
+    assert AT in str(stopped.value)
+
+
+@pytest.mark.parametrize("recorded", DOUBTS.values(), ids=DOUBTS)
+def test_a_clear_after_the_task_said_so_starts_a_run_and_logs_the_earlier_trigger(
+    recorded: Callable[[], Store], caplog: pytest.LogCaptureFixture
+) -> None:
+    store = recorded()
+    with pytest.raises(WRTriggerUnknownError):
+        find(store, NOT_FOUND)
+    with caplog.at_level(logging.WARNING, "airflow_provider_wr"):
+        assert find(store, NOT_FOUND, max_tries=AFTER_A_CLEAR) is None
+    assert [record.getMessage() for record in caplog.records] == [
+        f"An earlier trigger, at {AT}, may have started a run. Starting another, since the task was cleared"
     ]
 
 
-def test_an_intent_was_noted_and_a_user_cleared_the_task() -> None:
-    assert find(noted_intent(), Api("EXECUTING"), max_tries=AFTER_A_CLEAR) is None
+def test_a_clear_after_the_trigger_itself_said_so_starts_a_run() -> None:
+    assert find(recorded_attempt(doubt_reported=True), NOT_FOUND, max_tries=AFTER_A_CLEAR) is None
 
 
-@pytest.mark.parametrize(
-    "store",
-    [
-        pytest.param(Store(), id="nothing noted"),
-        pytest.param(noted_run(), id="run of another workflow"),
-        pytest.param(noted_intent(), id="intent for another workflow"),
-    ],
-)
+@pytest.mark.parametrize("recorded", DOUBTS.values(), ids=DOUBTS)
 @pytest.mark.parametrize("max_tries", [RETRY, CLEARED])
-def test_nothing_was_noted_for_this_workflow(store: Store, max_tries: int) -> None:
+def test_the_author_accepts_a_second_run(
+    recorded: Callable[[], Store], max_tries: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "airflow_provider_wr"):
+        assert find(recorded(), NOT_FOUND, max_tries=max_tries, on_unknown_trigger="retrigger") is None
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "Starting a run that may be the second, as on_unknown_trigger='retrigger' asks"
+    ]
+
+
+def test_a_run_that_was_delivered_and_is_gone_is_no_doubt_for_a_clear() -> None:
+    assert find(recorded_run(delivered=True), NOT_FOUND, max_tries=AFTER_A_CLEAR) is None
+
+
+def test_a_run_that_may_not_be_visible_yet_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_store, "VISIBILITY_PAUSE", 0.01)
+    store = Store()
+    memory(store).record_attempt(wanted())
+    memory(store).record_run(TRIGGERED)
+    answers = iter([WRNotFoundError("not yet"), WRNotFoundError("not yet")])
+
+    class LaterVisible(Api):
+        def get_run(self, run_id: str) -> Run:
+            super().get_run(run_id)
+            for error in answers:
+                raise error
+            return a_run("EXECUTING")
+
+    api = LaterVisible("EXECUTING")
+    assert find(store, api) == Found(TRIGGERED, a_run("EXECUTING"))
+    assert len(api.asked) == 3
+
+
+# --- other updates ----------------------------------------------------------------------------------------
+
+CHANGES = {
+    "another value": (wanted({"a": 1}), wanted({"a": 2}), "component_updates"),
+    "another type": (wanted({"a": 1}), wanted({"a": "1"}), "component_updates"),
+    "no updates any more": (wanted({"a": 1}), wanted(), "component_updates"),
+    "another workflow": (wanted(), wanted(workflow_id=OTHER_WORKFLOW), "workflow_id"),
+}
+
+
+@pytest.mark.parametrize("max_tries", [RETRY, CLEARED])
+@pytest.mark.parametrize("status", ["EXECUTING", "COMPLETED"])
+@pytest.mark.parametrize(("before", "now", "what"), CHANGES.values(), ids=CHANGES)
+def test_a_run_with_other_updates_is_not_resumed_without_a_word(
+    before: Wanted, now: Wanted, what: str, status: str, max_tries: int
+) -> None:
+    store = recorded_run(want=before)
+    with pytest.raises(WRValidationError, match=f"is {status}, and {what} changed since") as stopped:
+        find(store, Api(status), want=now, max_tries=max_tries)
+    assert not stopped.value.retryable
+    api = Api(status)
+    assert find(store, api, want=now, max_tries=max_tries, on_changed_updates="resume") is not None
+    assert find(store, api, want=now, max_tries=max_tries, on_changed_updates="restart") is None
+
+
+def test_the_digest_holds_no_value() -> None:
+    store = recorded_run(want=wanted({"secret": "hush"}))
+    assert "hush" not in json.dumps(store)
+
+
+def test_after_a_failed_run_other_updates_are_no_matter() -> None:
+    store = recorded_run(want=wanted({"a": 1}))
+    assert find(store, Api("FAILED"), want=wanted({"a": 2}), max_tries=AFTER_A_CLEAR) is None
+
+
+# --- nothing was recorded ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("max_tries", [RETRY, CLEARED])
+def test_nothing_was_recorded(max_tries: int) -> None:
     api = Api("EXECUTING")
-    assert find(store, api, workflow_id=OTHER_WORKFLOW, max_tries=max_tries) is None
+    assert find(Store(), api, max_tries=max_tries) is None
     assert api.asked == []
 
 
@@ -186,8 +292,8 @@ def test_nothing_was_noted_for_this_workflow(store: Store, max_tries: int) -> No
     ("store", "durable"),
     [
         pytest.param(None, True, id="Airflow without a store"),
-        pytest.param(noted_run(), False, id="not durable"),
-        pytest.param(noted_intent(), False, id="not durable, intent"),
+        pytest.param(recorded_run(), False, id="not durable"),
+        pytest.param(recorded_attempt(), False, id="not durable, attempt"),
     ],
 )
 def test_nothing_is_remembered(store: Store | None, durable: bool) -> None:
@@ -196,55 +302,120 @@ def test_nothing_is_remembered(store: Store | None, durable: bool) -> None:
     assert find(store, api, durable=durable) is None
     assert api.asked == []
     forgetful = memory(store, durable=durable)
-    forgetful.note_intent(WORKFLOW)
-    forgetful.note_run(WORKFLOW, TRIGGERED)
-    forgetful.forget()
+    forgetful.record_attempt(wanted())
+    forgetful.record_run(TRIGGERED)
+    forgetful.record_doubt()
+    forgetful.record_success()
+    forgetful.discard_attempt()
+    assert forgetful.run_id is None
     assert store == before
 
 
 # --- from try to try --------------------------------------------------------------------------------------
 
 
-def test_a_retry_after_a_clear_that_went_on_is_not_taken_for_another_clear() -> None:
-    store = noted_run()
+def test_a_retry_after_a_clear_that_resumed_is_not_taken_for_another_clear() -> None:
+    store = recorded_run()
     assert find(store, Api("EXECUTING"), max_tries=AFTER_A_CLEAR) is not None
     # The run completes, the worker dies, and Airflow retries: the result is that run's, not a new one.
     assert find(store, Api("COMPLETED"), max_tries=AFTER_A_CLEAR) == Found(TRIGGERED, a_run("COMPLETED"))
 
 
-def test_going_on_keeps_when_the_run_was_started() -> None:
-    store = noted_run()
-    store[KEY]["at"] = "2026-01-01T00:00:00+00:00"
+def test_resuming_keeps_when_the_run_was_started() -> None:
+    store = recorded_run()
     find(store, Api("EXECUTING"))
-    assert store[KEY]["at"] == "2026-01-01T00:00:00+00:00"
+    assert store[KEY]["at"] == AT
 
 
 def test_a_second_clear_of_a_completed_task_starts_a_new_run_again() -> None:
-    store = noted_run(delivered=True)
+    store = recorded_run(delivered=True)
     assert find(store, Api("COMPLETED"), max_tries=AFTER_A_CLEAR) is None
     cleared = memory(store, max_tries=AFTER_A_CLEAR)
-    cleared.note_intent(WORKFLOW)
-    cleared.note_run(WORKFLOW, TRIGGERED)
+    cleared.record_attempt(wanted())
+    cleared.record_run(TRIGGERED)
     assert find(store, Api("COMPLETED"), max_tries=AFTER_A_CLEAR) is not None
-    cleared.note_delivered()
+    memory(store, max_tries=AFTER_A_CLEAR).record_success()
     assert find(store, Api("COMPLETED"), max_tries=AFTER_A_CLEAR + 2) is None
 
 
-def test_the_intent_takes_the_place_of_the_run_before() -> None:
-    store = noted_run()
-    memory(store).note_intent(WORKFLOW)
+def test_the_attempt_takes_the_place_of_the_run_before() -> None:
+    store = recorded_run()
+    memory(store).record_attempt(wanted())
     with pytest.raises(WRTriggerUnknownError):
         find(store, Api("COMPLETED"))
 
 
-def test_an_intent_that_certainly_came_to_nothing_is_forgotten() -> None:
-    store = noted_intent()
-    memory(store).forget()
+def test_an_attempt_that_certainly_came_to_nothing_is_forgotten() -> None:
+    store = recorded_attempt()
+    memory(store).discard_attempt()
     assert store == {}
     assert find(store, Api("EXECUTING")) is None
 
 
 def test_a_job_id_may_be_missing() -> None:
     store = Store()
-    memory(store).note_run(WORKFLOW, TriggeredRun(RUN, None))
+    memory(store).record_attempt(wanted())
+    memory(store).record_run(TriggeredRun(RUN, None))
     assert find(store, Api("EXECUTING")) == Found(TriggeredRun(RUN, None), a_run("EXECUTING"))
+
+
+# --- a store that is away ---------------------------------------------------------------------------------
+
+
+class AwayStore(Store):
+    """Fails some times, as Airflow's does while its API server restarts."""
+
+    def __init__(self, error: Exception, times: int) -> None:
+        super().__init__()
+        self._errors = [error] * times
+        self.calls = 0
+
+    def set(self, key: str, value: Any) -> None:
+        self.calls += 1
+        if self._errors:
+            raise self._errors.pop()
+        super().set(key, value)
+
+
+class Refused(Exception):
+    """As Airflow's own, for an answer of its API server."""
+
+    def __init__(self, status: int | None) -> None:
+        super().__init__(str(status))
+        self.error = SimpleNamespace(detail={"status_code": status})
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    pauses: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", pauses.append)
+    return pauses
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("away"), OSError("refused"), Refused(None), Refused(503)], ids=repr
+)
+def test_a_store_that_is_away_is_tried_again(error: Exception, pauses: list[float]) -> None:
+    store = AwayStore(error, 3)
+    memory(store).record_attempt(wanted())
+    assert (store[KEY]["run_id"], len(pauses)) == (None, 3)
+
+
+@pytest.mark.parametrize("error", [TypeError("a fault of ours"), Refused(413), Refused(422)], ids=repr)
+def test_a_store_that_refuses_is_not(error: Exception, pauses: list[float]) -> None:
+    with pytest.raises(type(error)):
+        memory(AwayStore(error, 1)).record_attempt(wanted())
+    assert pauses == []
+
+
+def test_a_run_that_cannot_be_stored_fails_nothing_and_a_retry_stops(
+    pauses: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    store = AwayStore(Refused(413), 0)
+    earlier = memory(store)
+    earlier.record_attempt(wanted())
+    store._errors = [Refused(413)]
+    earlier.record_run(TRIGGERED)
+    assert f"Run {RUN} could not be stored" in caplog.text
+    with pytest.raises(WRTriggerUnknownError):
+        find(store, Api("EXECUTING"))

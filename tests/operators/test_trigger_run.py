@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from dags.running import run_tasks, xcom_model
-from hooks.conftest import Serve
+from hooks.conftest import Connect, Serve
 from servers import COMPONENT_ID, RUN_ID, STREAM_HEAD, WORKFLOW_ID, Peer, Request, event, run
 
 from airflow_provider_wr.exceptions import (
@@ -140,16 +141,72 @@ def test_a_run_that_ends_otherwise_fails_the_task_and_is_left_as_an_xcom(
     done = trigger(f"{way}, {updating(**config)}")
     error = done.errors["trigger"]
     assert isinstance(error, kind)
-    assert not isinstance(error, AirflowFailException)  # a retry starts a new run
     assert done.xcoms["trigger"]["run"]["status"] in str(error)
     assert "return_value" not in done.xcoms["trigger"]
     assert len(sandbox.control.runs()) == 1
 
 
-def test_a_retry_after_a_failed_run_starts_another(sandbox: Sandbox, way: str) -> None:
-    done = trigger(f"{way}, retries=2, {updating(failWith='no funds')}")
-    assert (done.states, done.tries) == ({"trigger": "failed"}, {"trigger": 3})
-    assert len(sandbox.control.runs()) == 3
+#: How a run ends before anything is paid, after that, and how often a task with two retries then tries.
+FIRST_FAILS = "{'component_id': COMPONENT_ID, 'config': {'failWith': 'no route'}}"
+LAST_FAILS = "{'component_id': NOTIFY_ID, 'config': {'failWith': 'no route'}}"
+CANCELED = "{'component_id': COMPONENT_ID, 'config': {'cancelRun': 'enough'}}"
+
+
+@pytest.mark.parametrize(
+    ("update", "options", "runs"),
+    [
+        pytest.param(FIRST_FAILS, "", 1, id="a request may have had an effect"),
+        pytest.param(FIRST_FAILS, "harmless_modules=['HTTP_REQUEST']", 3, id="a request that has none"),
+        pytest.param(FIRST_FAILS, "harmless_modules=['http_*']", 3, id="requests that have none"),
+        pytest.param(CANCELED, "", 3, id="nothing was dispatched"),
+        pytest.param(LAST_FAILS, "", 1, id="payments were made"),
+        pytest.param(LAST_FAILS, "harmless_modules=['HTTP_REQUEST']", 1, id="payments and harmless requests"),
+        pytest.param(LAST_FAILS, "retry_run='always'", 3, id="always"),
+        pytest.param(CANCELED, "retry_run='never'", 1, id="never"),
+    ],
+)
+def test_a_retry_starts_a_new_run_only_where_that_does_no_harm(
+    sandbox: Sandbox, way: str, update: str, options: str, runs: int
+) -> None:
+    notify = sandbox.components["Notify"]
+    updates = f"component_updates=[{update.replace('NOTIFY_ID', repr(notify))}]"
+    done = trigger(f"{way}, retries=2, {updates}, {options}")
+    assert (done.states, done.tries) == ({"trigger": "failed"}, {"trigger": runs})
+    assert len(sandbox.control.runs()) == runs
+    error = done.errors["trigger"]
+    assert type(error).__name__ in ("WRRunFailedError", "WRRunCanceledError")
+    assert isinstance(error, AirflowFailException) is (runs == 1)
+
+
+def test_the_error_lists_what_was_done_and_how_to_go_on(sandbox: Sandbox, way: str) -> None:
+    update = f"{{'component_id': '{sandbox.components['Notify']}', 'config': {{'failWith': 'no route'}}}}"
+    text = str(trigger(f"{way}, component_updates=[{update}]").errors["trigger"])
+    assert "No retry: these stages may have had an effect" in text
+    assert re.search(r'SEND_EVM_TRANSACTION ×5 COMPLETED: \{"transactionHash": "0x[0-9a-f]{64}"\}, ', text)
+    assert "HTTP_REQUEST FAILED" in text
+    assert "clear the task to start a new run" in text
+
+
+def test_the_connection_may_name_harmless_modules(sandbox: Sandbox, connect: Connect) -> None:
+    connect(sandbox.url, api_key=sandbox.api_key, harmless_modules="HTTP_REQUEST, X")
+    trigger(f"wait_for_completion=True, retries=1, {updating(failWith='no route')}")
+    assert len(sandbox.control.runs()) == 2
+
+
+@remembers
+@pytest.mark.parametrize(("retry_run", "runs"), [("if_harmless", 1), ("always", 2), ("never", 1)])
+def test_the_same_holds_where_a_try_died_before_it_saw_the_end(
+    sandbox: Sandbox, retry_run: str, runs: int
+) -> None:
+    """Try 1 cannot read its run, which fails meanwhile; try 2 finds it FAILED."""
+    sandbox.control.fault("trigger", finish_first=True)
+    sandbox.control.fault("get_run", status=401, times=2)
+    done = trigger(
+        f"wait_for_completion=True, retries=1, retry_run={retry_run!r}, {updating(failWith='no route')}"
+    )
+    assert done.tries == {"trigger": 2}
+    assert type(done.errors["trigger"]).__name__ == "WRRunFailedError"
+    assert len(sandbox.control.runs()) == runs
 
 
 def test_time_runs_out_and_says_so(sandbox: Sandbox, way: str) -> None:
@@ -167,7 +224,7 @@ def test_time_runs_out_and_says_so(sandbox: Sandbox, way: str) -> None:
     ("options", "kind"),
     [("timeout=7", WRTimeoutError), ("execution_timeout=timedelta(seconds=7)", AirflowTaskTimeout)],
 )
-def test_where_airflow_ends_the_wait_it_is_said_that_the_run_still_running(
+def test_where_airflow_ends_the_wait_it_is_said_that_the_run_goes_on(
     sandbox: Sandbox, error: str, options: str, kind: type[BaseException]
 ) -> None:
     """As it does, in these words, when no triggerer lives: then nothing of ours has a say before."""
@@ -252,6 +309,95 @@ def test_a_trigger_that_was_refused_is_tried_again(sandbox: Sandbox) -> None:
     assert len(sandbox.control.runs()) == 1
 
 
+@remembers
+@pytest.mark.parametrize(
+    ("policy", "state", "runs", "sent"),
+    [("fail", "failed", 1, {"a": 1}), ("resume", "success", 1, {"a": 1}), ("restart", "success", 2, {"a": 2})],
+)
+def test_a_retry_with_other_updates(
+    sandbox: Sandbox, policy: str, state: str, runs: int, sent: dict[str, int]
+) -> None:
+    """Try 1 starts a run and cannot wait for it; the value of try 2 is another."""
+    sandbox.control.fault("trigger", finish_first=True)
+    sandbox.control.fault("get_run", status=401, times=2)
+    done = trigger(
+        f"wait_for_completion=True, retries=1, on_changed_updates={policy!r}, timeout=20, "
+        + updates_of("'config': '{\"a\": {{ ti.try_number }}}'")
+    )
+    assert (done.states, done.tries) == ({"trigger": state}, {"trigger": 2})
+    assert len(sandbox.control.runs()) == runs
+    assert configs(sandbox)[COMPONENT_ID] == sent
+    if policy == "fail":
+        assert "component_updates changed since" in str(done.errors["trigger"])
+        assert isinstance(done.errors["trigger"], AirflowFailException)
+
+
+@remembers
+def test_a_run_that_the_api_does_not_know_any_more_stops_a_retry(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_wr.operators.run_store.NOT_YET_VISIBLE", 0)
+    sandbox.control.fault("stream", status=401, times=2)
+    sandbox.control.fault("get_run", status=404, html=True, times=None)
+    done = trigger("wait_for_completion=True, retries=3, timeout=20")
+    assert type(done.errors["trigger"]) is WRTriggerUnknownError
+    assert done.tries == {"trigger": 2}
+    assert len(sandbox.control.runs()) == 1
+
+
+@pytest.mark.parametrize("answer", [{"runId": RUN_ID, "jobId": 12345}, {"runId": "run_7"}], ids=str)
+def test_an_answer_that_names_a_run_is_waited_for(serve: Serve, way: str, answer: dict[str, Any]) -> None:
+    run_id = answer["runId"]
+
+    def script(request: Request, peer: Peer) -> None:
+        if request.is_trigger:
+            peer.answer(201, answer)
+        elif request.is_stream:
+            peer.send(STREAM_HEAD)
+            peer.close()
+        else:
+            peer.answer(200, {**run("COMPLETED"), "id": run_id})
+
+    serve(script)
+    done = trigger(f"{way}, timeout=20")
+    assert done.states == {"trigger": "success"}
+    assert done.xcoms["trigger"]["return_value"] == run_id
+
+
+@remembers
+def test_a_run_is_logged_at_once_and_stored_once_the_store_is_back(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Airflow's API server restarts while White Rabbit answers."""
+    from airflow.sdk.execution_time.context import TaskStateStoreAccessor
+
+    away = iter([False, True, True])
+    store = TaskStateStoreAccessor.set
+    lines_then: list[str] = []
+
+    def set_or_fail(self: Any, key: str, value: Any, **options: Any) -> None:
+        if next(away, False):
+            lines_then.extend(record.getMessage() for record in caplog.records)
+            raise RuntimeError("API server is restarting")
+        store(self, key, value, **options)
+
+    monkeypatch.setattr(TaskStateStoreAccessor, "set", set_or_fail)
+    caplog.set_level("INFO", "airflow_provider_wr")
+    sandbox.control.fault("get_run", status=401, times=2)
+    done = trigger("wait_for_completion=True, retries=1, timeout=20")
+    (started,) = sandbox.control.runs()
+    assert (done.states, done.tries) == ({"trigger": "success"}, {"trigger": 2})
+    assert f"Started run {started['id']}: {sandbox.url}/runs/{started['id']}" in lines_then
+
+
+@pytest.mark.parametrize("options", ["", "wait_for_completion=True"])
+def test_without_xcoms_none_is_pushed(sandbox: Sandbox, options: str) -> None:
+    done = trigger(f"do_xcom_push=False, {options}")
+    assert done.states == {"trigger": "success"}
+    (started,) = sandbox.control.runs()
+    assert done.xcoms == {"trigger": {"wr_run_url": f"{sandbox.url}/runs/{started['id']}"}}  # the link's own
+
+
 # --- updates before the trigger ---------------------------------------------------------------------------
 
 
@@ -276,29 +422,143 @@ def test_the_run_has_the_updates(sandbox: Sandbox, way: str) -> None:
     assert done.xcoms["trigger"]["run"]["runStages"][0]["output"] == {"amount": 7}
 
 
+BAD_UPDATES = {
+    "large number": {"component_id": COMPONENT_ID, "config": {"a": 2**60 + 1}},
+    "no JSON": {"component_id": COMPONENT_ID, "config": "{not json"},
+    "a list": {"component_id": COMPONENT_ID, "config": [1]},
+    "a misspelt field": {"component_id": COMPONENT_ID, "nmae": "n"},
+    "a misspelt param": {"component_id": COMPONENT_ID, "config_from_params": ["missing"]},
+    "a blank name": {"component_id": COMPONENT_ID, "name": ""},
+    "half a position": {"component_id": COMPONENT_ID, "position": [1]},
+    "nothing": {"component_id": COMPONENT_ID},
+    "no config": {"component_id": COMPONENT_ID, "config": None},
+    "no component": {"config": {"a": 1}},
+    "a bad id": {"component_id": "Quote", "config": {"a": 1}},
+    "None": None,
+}
+
+
+@pytest.mark.parametrize("bad", BAD_UPDATES.values(), ids=BAD_UPDATES)
+def test_where_one_update_is_bad_none_is_sent_and_nothing_is_retried(sandbox: Sandbox, bad: Any) -> None:
+    done = run_tasks(
+        f"""
+        @task
+        def updates():
+            return [{{'component_id': COMPONENT_ID, 'config': {{'a': 1}}}}, {bad!r}]
+
+        WRTriggerRunOperator(task_id='trigger', retries=2, component_updates=updates())
+        """,
+        params="{'b': 2}",
+    )
+    assert isinstance(done.errors["trigger"], WRValidationError)
+    assert "component_updates[1]" in str(done.errors["trigger"])
+    assert done.tries["trigger"] == 1
+    assert sandbox.control.requests() == []
+
+
 @pytest.mark.parametrize(
-    "bad",
+    "options",
     [
-        "'config': {'a': 2**60 + 1}",
-        "'config': '{not json'",
-        "'config': [1]",
-        "'nmae': 'n'",
-        "'config_from_params': ['missing']",
-        "'name': ''",
-        "'position': [1]",
-        "",
+        "component_updates=make(None)",
+        "component_updates=make('')",
+        "component_updates=make({})",
+        "component_updates='{{ params.nothing }}'",
+        "component_updates=skipped()",
+        "workflow_id='{{ params.nothing }}'",
+        "workflow_id=make(None)",
+        "workflow_id=make(' ')",
+        "wr_conn_id='{{ params.nothing }}'",
     ],
 )
-def test_where_one_update_is_bad_none_is_sent(sandbox: Sandbox, bad: str) -> None:
-    done = trigger(updates_of("'config': {'a': 1}", bad), params="{'b': 2}")
-    assert type(done.errors["trigger"]) is WRValidationError
+def test_what_renders_to_nothing_is_refused_by_name(sandbox: Sandbox, options: str) -> None:
+    """The connection has a workflow, and a run could be started without updates: neither is meant."""
+    done = run_tasks(
+        f"""
+        from airflow.exceptions import AirflowSkipException
+
+        @task
+        def make(value):
+            return value
+
+        @task
+        def skipped():
+            raise AirflowSkipException
+
+        WRTriggerRunOperator(task_id='trigger', retries=2, trigger_rule='none_failed', {options})
+        """,
+        params="{'nothing': ''}",
+    )
+    assert isinstance(done.errors["trigger"], WRValidationError)
+    assert options.partition("=")[0] in str(done.errors["trigger"])
+    assert done.tries["trigger"] == 1
     assert sandbox.control.requests() == []
+
+
+@pytest.mark.parametrize("mapped", ["component_updates=[None]", "workflow_id=[None]", "workflow_id=['']"])
+def test_what_is_mapped_to_nothing_is_refused(sandbox: Sandbox, mapped: str) -> None:
+    done = run_tasks(f"WRTriggerRunOperator.partial(task_id='trigger').expand({mapped})")
+    assert isinstance(done.errors["trigger"], WRValidationError)
+    assert sandbox.control.requests() == []
+
+
+def test_a_none_in_the_dag_file_is_left_out(sandbox: Sandbox) -> None:
+    run_tasks(
+        """
+        WRTriggerRunOperator(task_id='plain', workflow_id=None, component_updates=None)
+        WRTriggerRunOperator.partial(task_id='mapped', workflow_id=None).expand(retry_run=['never'])
+        """
+    )
+    assert len(sandbox.control.runs()) == 2
+
+
+def test_the_output_of_mapped_tasks_in_a_config_is_sent_as_a_list(sandbox: Sandbox) -> None:
+    done = run_tasks(
+        f"""
+        @task
+        def double(n):
+            return 2 * n
+
+        WRTriggerRunOperator(
+            task_id='trigger', {updates_of("'config': {'amounts': double.expand(n=[1, 2, 3])}")}
+        )
+        """
+    )
+    assert done.states["trigger"] == "success"
+    assert configs(sandbox)[COMPONENT_ID] == {"amounts": [2, 4, 6]}
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"component_updates": {"component_id": COMPONENT_ID}}, "should be a list of dicts, and is a dict"),
+        ({"component_updates": [{"componentId": COMPONENT_ID}]}, "did you mean component_id?"),
+        ({"component_updates": [{"component_id": "Quote", "name": "{{ x }}"}, 5]}, r"\[1\] should be a dict"),
+        ({"component_updates": [{"component_id": "Quote", "name": "n"}]}, "component_id should be a UUID"),
+        ({"timeout": None}, "timeout should be seconds or a timedelta, and is None"),
+        ({"timeout": "soon"}, "timeout should be seconds or a timedelta, and is 'soon'"),
+        ({"timeout": float("nan")}, "timeout should be seconds"),
+        ({"timeout": True}, "timeout should be seconds"),
+        ({"timeout": -1}, "timeout should be seconds"),
+        ({"retry_run": "if_cheap"}, "retry_run should be 'if_harmless', 'always' or 'never'"),
+        ({"on_changed_updates": "ignore"}, "on_changed_updates should be 'fail', 'resume' or 'restart'"),
+        ({"harmless_modules": "HTTP_REQUEST"}, "harmless_modules should be a list"),
+    ],
+    ids=str,
+)
+def test_what_cannot_become_right_is_refused_when_the_dag_is_parsed(options: dict[str, Any], error: str) -> None:
+    with pytest.raises((ValueError, WRValidationError), match=error):
+        WRTriggerRunOperator(task_id="trigger", **options)
+
+
+@pytest.mark.parametrize("timeout", ["20", "'20'", "timedelta(seconds=20)", "20.0"])
+def test_a_timeout_in_any_form(sandbox: Sandbox, way: str, timeout: str) -> None:
+    assert trigger(f"{way}, timeout={timeout}").states == {"trigger": "success"}
 
 
 def test_where_an_update_is_refused_nothing_is_started(sandbox: Sandbox) -> None:
     sandbox.control.fault("update", status=422)
     done = trigger(updates_of("'config': {'a': 1}"))
-    assert type(done.errors["trigger"]) is WRValidationError
+    assert isinstance(done.errors["trigger"], WRValidationError)
     assert sandbox.control.runs() == []
 
 
@@ -347,8 +607,9 @@ def test_the_workflow_and_the_connection_may_be_templates(sandbox: Sandbox) -> N
 
 
 def test_a_workflow_that_is_no_uuid_starts_nothing(sandbox: Sandbox) -> None:
-    done = trigger("workflow_id='supplier-payments'")
-    assert type(done.errors["trigger"]) is WRValidationError
+    done = trigger("workflow_id='supplier-payments', retries=2")
+    assert isinstance(done.errors["trigger"], WRValidationError)
+    assert done.tries == {"trigger": 1}
     assert sandbox.control.requests() == []
 
 
@@ -372,10 +633,10 @@ def test_a_retry_without_memory_is_warned_of(
     assert {(str(each.message).split()[0], each.filename) for each in told} <= {("pay", __file__)}
 
 
-def test_a_kill_only_says_that_the_run_still_running(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_kill_only_says_that_the_run_goes_on(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     operator = WRTriggerRunOperator(task_id="trigger")
     operator.on_kill()
     assert "goes on" not in caplog.text
-    operator._goes_on = f"Run {RUN_ID} goes on"
+    operator._kill_note = f"Run {RUN_ID} goes on"
     operator.on_kill()
     assert f"Run {RUN_ID} goes on" in caplog.text

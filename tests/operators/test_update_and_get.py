@@ -10,6 +10,7 @@ from servers import COMPONENT_ID
 
 from airflow_provider_wr.exceptions import WRNotFoundError, WRValidationError
 from airflow_provider_wr.hooks.wr import WRHook
+from airflow_provider_wr.operators.wr import WRUpdateComponentOperator
 from airflow_provider_wr.sandbox.server import Sandbox
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
@@ -53,20 +54,67 @@ def test_what_is_given_is_changed_and_the_rest_is_left(
 @pytest.mark.parametrize(
     "options",
     [
-        "",
-        "config='[1]'",
-        "config='{'",
-        "config={'a': 2**60 + 1}",
+        "config=make([1])",
+        "config=make('{')",
+        "config=make({'a': 2**60 + 1})",
+        "config=make(None), name='n'",
+        "config='{{ params.nothing }}', name='n'",
+        "name=make(' ')",
         "config={'number': 1}, config_from_params=['number']",
         "config_from_params=['missing']",
-        "config_from_params='number'",
-        "position='nowhere'",
-        "workflow_id='w', name='n'",
+        "config_from_params=make('number')",
+        "position=make('nowhere')",
+        "workflow_id=make('w'), name='n'",
+        "workflow_id='{{ params.nothing }}', name='n'",
+        "workflow_id=make(None), name='n'",
+        "wr_conn_id='{{ params.nothing }}', name='n'",
     ],
 )
-def test_bad_input_is_refused_before_anything_is_sent(sandbox: Sandbox, options: str) -> None:
-    done = update(options, params="{'number': 2}")
-    assert type(done.errors["update"]) is WRValidationError
+def test_bad_input_is_refused_before_anything_is_sent_and_not_retried(sandbox: Sandbox, options: str) -> None:
+    done = run_tasks(
+        f"""
+        @task
+        def make(value):
+            return value
+
+        WRUpdateComponentOperator(task_id='update', component_id=COMPONENT_ID, retries=2, {options})
+        """,
+        params="{'number': 2, 'nothing': ''}",
+    )
+    assert isinstance(done.errors["update"], WRValidationError)
+    assert done.tries["update"] == 1
+    assert sandbox.control.requests() == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"config": "[1]"},
+        {"config": "{"},
+        {"config": {"a": 2**60 + 1}},
+        {"config_from_params": None},
+        {"position": "nowhere"},
+        {"component_id": "Quote", "name": "n"},
+        {"component_id": None, "name": "n"},
+    ],
+    ids=str,
+)
+def test_what_cannot_become_right_is_refused_when_the_dag_is_parsed(options: dict[str, Any]) -> None:
+    with pytest.raises(WRValidationError):
+        WRUpdateComponentOperator(task_id="update", **{"component_id": COMPONENT_ID, **options})
+
+
+@pytest.mark.parametrize("value", [None, "", "w"])
+def test_a_mapped_argument_that_is_nothing_is_refused(sandbox: Sandbox, value: str | None) -> None:
+    done = run_tasks(
+        f"""
+        WRUpdateComponentOperator.partial(
+            task_id='update', component_id=COMPONENT_ID, name='n', config=None
+        ).expand(workflow_id=[{value!r}])
+        """
+    )
+    assert isinstance(done.errors["update"], WRValidationError)
     assert sandbox.control.requests() == []
 
 

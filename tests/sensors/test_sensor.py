@@ -149,7 +149,7 @@ def test_the_execution_timeout_holds_while_the_sensor_is_deferred(start: Start) 
     ("options", "kind"),
     [("timeout=7", AirflowSensorTimeout), ("execution_timeout=timedelta(seconds=7)", AirflowTaskTimeout)],
 )
-def test_where_airflow_ends_the_wait_it_is_said_that_the_run_still_running(
+def test_where_airflow_ends_the_wait_it_is_said_that_the_run_goes_on(
     sandbox: Sandbox, start: Start, error: str, options: str, kind: type[BaseException]
 ) -> None:
     """As it does, in these words, when no triggerer lives: then nothing of ours has a say before."""
@@ -274,7 +274,7 @@ def test_a_run_that_nobody_knows_is_not_waited_for_forever(
 def test_a_run_id_that_is_no_uuid_is_refused_at_once(serve: Serve, quick_mode: str) -> None:
     server = serve(lambda request, peer: peer.answer(200, run()))
     done = wait("supplier-payments", quick_mode)
-    assert type(done.errors["wait"]) is WRValidationError
+    assert isinstance(done.errors["wait"], WRValidationError)
     assert server.connections == 0
 
 

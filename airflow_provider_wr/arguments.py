@@ -1,0 +1,98 @@
+"""What the author of a DAG gave to an operator: checked when the DAG is parsed, and again once it is rendered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from airflow_provider_wr.exceptions import WRValidationError
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "None"
+
+
+#: The default of an argument that must be told from a None that a template rendered to.
+UNSET: Any = _Unset()
+
+
+class Given:
+    """
+    Which arguments of an operator were given: only one that was left out takes its default.
+
+    :param mapped: whether the operator is an instance of a mapped one, so that a None was computed.
+    :param arguments: those whose default is ``UNSET``. A None that stands in a DAG file counts as left out.
+    """
+
+    def __init__(self, mapped: bool, **arguments: Any) -> None:
+        self._names = [
+            name for name, value in arguments.items() if value is not UNSET and (mapped or value is not None)
+        ]
+
+    def check(self, operator: object) -> None:
+        """Raise :class:`WRValidationError` if one of them rendered to nothing."""
+        for name in self._names:
+            check_rendered(getattr(operator, name), name)
+
+    def values(self, operator: object) -> dict[str, Any]:
+        """Return those that were given, rendered."""
+        return {name: getattr(operator, name) for name in self._names}
+
+
+def value_or_none(argument: Any) -> Any:
+    """Return an argument whose default is ``UNSET``; None where it was left out."""
+    return None if argument is UNSET else argument
+
+
+def is_mapped(operator: object) -> bool:
+    """Return whether Airflow makes an operator out of a mapped one. It keeps that under a name of its own."""
+    return bool(getattr(operator, "_BaseOperator__from_mapped", False))
+
+
+def without_none(kwargs: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return the arguments of ``partial()``: a None that stands in a DAG file counts as left out."""
+    return {name: value for name, value in kwargs.items() if value is not None or name not in names}
+
+
+def check_rendered(value: Any, name: str) -> Any:
+    """Return ``value``; raises :class:`WRValidationError` if it rendered to nothing: None, or a blank text."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise WRValidationError(
+            f"{name} is empty ({value!r}): check its template, or leave it out for its default"
+        )
+    return value
+
+
+def is_literal(value: Any) -> bool:
+    """Return whether a value in a DAG file is what it will be when the task runs: no template, no XComArg."""
+    if isinstance(value, str):
+        return "{{" not in value and "{%" not in value
+    if isinstance(value, Mapping):
+        return all(map(is_literal, value.keys())) and all(map(is_literal, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(is_literal, value))
+    return value is None or isinstance(value, (bool, int, float))
+
+
+def to_seconds(value: Any, name: str) -> float:
+    """Return a duration in seconds, given as a number, its text or a ``timedelta``; raises ``ValueError``."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{name} should be seconds or a timedelta, and is {value!r}")
+    return seconds
+
+
+def check_choice(value: Any, name: str, *choices: str) -> Any:
+    """Return ``value`` if it is one of the choices; raises ``ValueError`` if not."""
+    if value not in choices:
+        *others, last = map(repr, choices)
+        raise ValueError(f"{name} should be {', '.join(others)} or {last}, and is {value!r}")
+    return value

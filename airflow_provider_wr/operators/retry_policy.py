@@ -1,0 +1,99 @@
+"""May a retry start another run? Only where that cannot pay again, by default."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import groupby
+from typing import Any
+
+from airflow_provider_wr.api.models import Run, RunStage, StageStatus
+from airflow_provider_wr.api.text import printable
+from airflow_provider_wr.exceptions import WRRunEndedError, run_ended_error
+
+#: Modules without an effect: those that only read, and those that White Rabbit's own engine runs (its pages on
+#: workflow components). Any other counts as having one.
+HARMLESS_MODULES = ("GET_*", "FOR_EACH", "ARRAY_BUILDER", "STRING_CONSTANT", "ON_API_CALLED")
+
+#: Groups of stages that an error lists, and outputs in each.
+MAX_GROUPS = 10
+MAX_OUTPUTS = 5
+
+NOT_DISPATCHED = (StageStatus.CREATED, StageStatus.CANCELED)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """
+    What a retry does after a run that ended FAILED or CANCELED.
+
+    :param retry_run: "if_harmless", "always" or "never".
+    :param harmless_modules: modules without an effect beside ``HARMLESS_MODULES``; ``*`` stands for any text.
+    :param show_outputs: whether an error may show the outputs of stages.
+    """
+
+    retry_run: str
+    harmless_modules: Sequence[str] = ()
+    show_outputs: bool = True
+
+    def error(self, run: Run) -> WRRunEndedError:
+        """Return what the task fails with; it is ``retryable`` where a retry may start another run."""
+        if self.retry_run == "always":
+            return run_ended_error(run, retryable=True)
+        if self.retry_run == "never":
+            return run_ended_error(run, retryable=False, advice=f"No retry: retry_run='never'. {_HOW_TO_GO_ON}")
+        effects = self._effects(run)
+        if effects == []:
+            return run_ended_error(run, retryable=True)
+        return run_ended_error(run, retryable=False, advice=self._advice(effects))
+
+    def _effects(self, run: Run) -> list[RunStage] | None:
+        """Return the stages that may have had an effect; None where the run does not tell."""
+        if not run.stages and (not isinstance(run.raw.get("runStages"), list) or run.total_usage):
+            return None
+        return [stage for stage in run.stages if _was_dispatched(stage) and not self._is_harmless(stage)]
+
+    def _is_harmless(self, stage: RunStage) -> bool:
+        module = str(stage.module).upper()
+        return any(fnmatchcase(module, known.upper()) for known in (*HARMLESS_MODULES, *self.harmless_modules))
+
+    def _advice(self, effects: list[RunStage] | None) -> str:
+        if effects is None:
+            return f"No retry: the run does not tell which of its stages were started. {_HOW_TO_GO_ON}"
+        lines = ["No retry: these stages may have had an effect, which a new run would repeat:"]
+        groups = [list(group) for _, group in groupby(sorted(effects, key=_by_module), key=_by_module)]
+        lines += [f"  {self._line(group)}" for group in groups[:MAX_GROUPS]]
+        if len(groups) > MAX_GROUPS:
+            lines.append(f"  and {len(groups) - MAX_GROUPS} more modules")
+        return "\n".join([*lines, _HOW_TO_GO_ON + _HOW_TO_RETRY])
+
+    def _line(self, group: list[RunStage]) -> str:
+        first = group[0]
+        count = f" ×{len(group)}" if len(group) > 1 else ""
+        line = f"{_text(first.module)}{count} {_text(first.status)}"
+        outputs = [_text(stage.output) for stage in group if stage.output is not None]
+        if outputs and self.show_outputs:
+            more = f", and {len(outputs) - MAX_OUTPUTS} more" if len(outputs) > MAX_OUTPUTS else ""
+            line += f": {', '.join(outputs[:MAX_OUTPUTS])}{more}"
+        return line
+
+
+_HOW_TO_GO_ON = "Fix the cause, then clear the task to start a new run."
+_HOW_TO_RETRY = " retry_run='always' retries all the same; harmless_modules names modules without an effect."
+
+
+def _was_dispatched(stage: RunStage) -> bool:
+    """Return whether a stage may have begun: it has a status, an attempt, credits or an output that says so."""
+    if stage.status not in NOT_DISPATCHED or (stage.execution_attempt or 1) > 1:
+        return True
+    return bool(stage.credit_usage) or stage.output is not None
+
+
+def _by_module(stage: RunStage) -> tuple[str, str]:
+    return str(stage.module), str(stage.status)
+
+
+def _text(value: Any) -> str:
+    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
