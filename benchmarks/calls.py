@@ -10,8 +10,9 @@ import logging
 import statistics
 from typing import Any
 
+from airflow_provider_wr.api import watched
 from airflow_provider_wr.models import Run
-from airflow_provider_wr.waiting import FollowStream, OpenStream, Pause, ReadRun, StreamEnd, tell, wait
+from airflow_provider_wr.waiting.rules import FollowStream, OpenStream, Pause, ReadRun, StreamEnd, advance, wait
 
 HOUR = 3600.0
 RUN_ID = "9e4c7b1a-1111-4222-8333-944455556666"
@@ -26,8 +27,8 @@ def streaming(*, cut_after: float | None) -> int:
     now = 0.0
     requests = 0
     answer: Any = None
-    steps = wait(RUN_ID, timeout=None, clock=lambda: now)
-    while not isinstance(step := tell(steps, answer), Run):
+    steps = wait(watched.run(RUN_ID), timeout=None, clock=lambda: now)
+    while not isinstance(step := advance(steps, answer), Run):
         answer = None
         match step:
             case OpenStream():
@@ -37,7 +38,7 @@ def streaming(*, cut_after: float | None) -> int:
                 answer = Run.from_json({"id": RUN_ID, "status": "COMPLETED" if now >= HOUR else "EXECUTING"})
             case FollowStream():
                 now = min(HOUR, now + (cut_after or HOUR))
-                answer = StreamEnd(flowed=True, told=now == HOUR)
+                answer = StreamEnd(had_events=True, saw_terminal=now == HOUR)
             case Pause():
                 now += step.within
     return requests

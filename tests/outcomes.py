@@ -240,7 +240,7 @@ OUTCOMES = [
 _SEEN_BY_CHANCE = re.compile(r"(CREATED|EXECUTING) \| |Run RUN: .*; retrying$")
 
 #: How an operator came by its run, which is no part of the wait.
-_START = re.compile(r"Run RUN of (workflow|an earlier try)|Run RUN, started at")
+_START = re.compile(r"Started run RUN|Run RUN of an earlier try|Run RUN, started at")
 
 
 def said(lines: Iterable[str], expected: Iterable[str], *, limit: float) -> tuple[str, ...]:

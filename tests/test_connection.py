@@ -95,8 +95,8 @@ def test_the_extra(extra: dict[str, Any], expected: dict[str, Any]) -> None:
         pytest.param("[]", "the extra is not a JSON object", id="list"),
         pytest.param(
             {"api_secert": "hush"},
-            "unknown extra 'api_secert'; known are allow_http, api_secret, connect_timeout, read_timeout, "
-            "run_url, verify, workflow_id",
+            "unknown extra 'api_secert'; known are allow_http, api_secret, connect_timeout, harmless_modules, "
+            "read_timeout, run_url, verify, workflow_id",
             id="unknown name",
         ),
         pytest.param({"workflow_id": 7}, "the extra 'workflow_id' is not a text", id="workflow number"),

@@ -23,5 +23,5 @@ def test_every_task_that_knows_a_run_does_without(sandbox: Sandbox) -> None:
         """
     )
     assert (done.state, done.errors) == ("success", {})
-    assert "airflow_provider_wr.lineage" in sys.modules
+    assert "airflow_provider_wr.openlineage" in sys.modules
     assert "airflow_provider_wr.openlineage_facet" not in sys.modules

@@ -13,7 +13,8 @@ import pytest
 
 from airflow_provider_wr.exceptions import WRError
 from airflow_provider_wr.hooks.wr import WRHook
-from airflow_provider_wr.operators.run_store import RunMemory
+from airflow_provider_wr.operators.retry_policy import RetryPolicy
+from airflow_provider_wr.operators.run_store import RunStore, Wanted
 from airflow_provider_wr.sensors.wr import WRRunSensor
 
 if TYPE_CHECKING:
@@ -78,11 +79,13 @@ class _TaskInstance:
 
 
 def goes_on(sandbox: Sandbox) -> str:
-    memory = RunMemory({"ti": _TaskInstance(), "task_state_store": _Store()}, durable=True)  # type: ignore[arg-type]
+    store = RunStore({"ti": _TaskInstance(), "task_state_store": _Store()}, durable=True)  # type: ignore[arg-type]
+    wanted = Wanted.of(sandbox.workflow_id, [])
     with WRHook() as hook, logged("airflow_provider_wr.operators.run_store") as lines:
         hook.update_component(QUOTE, config={"seconds": 60})
-        memory.note_run(sandbox.workflow_id, hook.trigger_run())
-        memory.find(hook, sandbox.workflow_id, retrigger=False)
+        store.record_attempt(wanted)
+        store.record_run(hook.trigger_run())
+        store.find(hook, wanted, RetryPolicy("never"), on_unknown_trigger="fail", on_changed_updates="fail")
     return "\n".join(lines)
 
 

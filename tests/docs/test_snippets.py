@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.models import Run, RunEvent
 from airflow_provider_wr.sandbox.server import Sandbox
-from airflow_provider_wr.waiting import progress_line
+from airflow_provider_wr.waiting.progress import progress_line
 
 from . import sayings
 from .blocks import PAGES, ROOT, Block, Command, blocks, commands, tokens

@@ -228,7 +228,7 @@ def test_no_event_holds_an_output_or_the_key(sent: Sent) -> None:
 def test_a_dag_file_does_not_load_openlineage(environment: CleanEnvironment) -> None:
     parse = "import sys, airflow_provider_wr.operators.wr, airflow_provider_wr.sensors.wr; print(*sys.modules)"
     loaded = environment.run("python", "-c", parse).split()
-    assert "airflow_provider_wr.lineage" in loaded
+    assert "airflow_provider_wr.openlineage" in loaded
     heavy = {"openlineage", "airflow.providers.openlineage.extractors", "airflow_provider_wr.openlineage_facet"}
     assert heavy.isdisjoint(loaded)
 
