@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_wr.api.ids import check_uuid
+from airflow_provider_wr.api.redaction import hide
 from airflow_provider_wr.api.signing import Signer
 from airflow_provider_wr.connection_form import STORED_SECRET
 from airflow_provider_wr.exceptions import WRValidationError
@@ -82,6 +83,7 @@ class WRSettings:
             )
         for secret in filter(None, (conn.password, (conn.password or "").strip(), api_secret)):
             _secrets_masker().mask_secret(secret)
+            hide(secret)
         workflow_id = _text(extra, "workflow_id")
         return cls(
             base_url=_base_url(conn, allow_http=_flag(extra, "allow_http", default=False)),

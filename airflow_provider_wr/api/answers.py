@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from airflow_provider_wr.api.calls import Call
 from airflow_provider_wr.api.decoding import beginning, decode
+from airflow_provider_wr.api.sanitize import sanitize
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.exceptions import (
     WRAuthError,
@@ -142,7 +143,7 @@ def _error(call: Call[Any], answer: Answer) -> WRError:
 def _details(body: bytes) -> tuple[Any, list[dict[str, Any]]]:
     """Read an error's body in either of the API's two shapes, or whatever a proxy made of it."""
     try:
-        details = decode(body)
+        details, _ = sanitize(decode(body))
     except WRProtocolError:
         text = beginning(body)
         return text or None, [{"code": None, "message": text}]
