@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_wr.api.redaction import redact_bytes
+from airflow_provider_wr.api.redaction import holds_secret, redact, redact_json
 from airflow_provider_wr.api.text import MAX_TEXT, printable
 from airflow_provider_wr.exceptions import WRProtocolError
 
@@ -28,7 +28,13 @@ def decode(data: bytes) -> Any:
     Of a key that stands twice the last counts, as in JavaScript. Whole numbers of any size are kept exactly.
     What is nested too deeply for a parser comes as the text of its JSON. Our secrets are masked.
     """
-    data = redact_bytes(data)
+    if holds_secret(data):
+        # Not in the bytes, where a secret could be a part of a number or of an escape; and not too deep to walk.
+        return redact_json(_parse(_flatten(data)))
+    return _parse(data)
+
+
+def _parse(data: bytes) -> Any:
     try:
         return _decode(data)
     except RecursionError:
@@ -81,4 +87,4 @@ def _flatten(data: bytes) -> bytes:
 
 def beginning(data: bytes) -> str:
     """Return the beginning of an answer in one printable line."""
-    return printable(" ".join(redact_bytes(data)[: 4 * MAX_TEXT].decode(errors="replace").split()))
+    return printable(" ".join(redact(data.decode(errors="replace"))[: 4 * MAX_TEXT].split()))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from airflow_provider_wr.api.calls import EVENT_STREAM, Call
-from airflow_provider_wr.api.decoding import decode
 from airflow_provider_wr.api.models import RunEvent
+from airflow_provider_wr.api.redaction import holds_secret, redact_json
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.exceptions import WRProtocolError
+
+_decode = msgspec.json.Decoder().decode
 
 
 def check_stream(call: Call[None], headers: Mapping[str, str]) -> None:
@@ -30,7 +34,8 @@ def read_run_event(run_id: str, data: str) -> RunEvent | None:
     if not data or data.strip() == ":ping":
         return None
     try:
-        event = RunEvent.from_json(decode(data.encode(errors="replace")))
-    except WRProtocolError:
-        return None
+        body = _decode(data)
+        event = RunEvent.from_json(redact_json(body) if holds_secret(data) else body)
+    except (RecursionError, ValueError, msgspec.DecodeError, WRProtocolError):
+        return None  # msgspec's is a ValueError from 0.21 on
     return event if event.run_id == run_id or event.run_id.lower() == run_id.lower() else None

@@ -29,7 +29,7 @@ def text(parent: Mapping[str, Any], key: str) -> str | None:
 
 
 def number(parent: Mapping[str, Any], key: str) -> float | None:
-    """Return a finite number, also from a text that is one; None where there is none."""
+    """Return a finite number, of any size, also from a text that is one; None where there is none."""
     value = parent.get(key)
     if value is None:
         return None
@@ -46,7 +46,7 @@ def whole(parent: Mapping[str, Any], key: str) -> int | None:
     read = _number(value)
     if type(value) is not float or not value.is_integer():  # JavaScript has but one kind of number
         say_odd(key, "a whole number", value)
-    return int(read) if read is not None and float(read).is_integer() and abs(read) < 2**63 else None
+    return int(read) if read is not None and abs(read) < 2**63 and read == int(read) else None
 
 
 def objects(parent: Mapping[str, Any], key: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -69,12 +69,9 @@ def _number(value: Any) -> float | None:
         if not _NUMBER.fullmatch(value):
             return None
         value = float(value)
-    if type(value) is int and abs(value) >= 2**63:
-        try:
-            value = float(value)
-        except OverflowError:
-            return None
-    return value if type(value) in (int, float) and math.isfinite(value) else None
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return value
+    return None
 
 
 def say_odd(key: str, expected: str, value: Any) -> None:

@@ -84,11 +84,10 @@ class TriggeredRun:
         Whatever else is odd in an answer that names a run, the run is known.
         """
         answer = _object(body, "the trigger's answer")
-        # Both are stored as they are returned.
         run_id, job_id = answer.get("runId"), answer.get("jobId")
         if not _is_id(run_id):
             raise WRProtocolError("the field 'runId' is missing")
-        return cls(run_id=printable(str(run_id)), job_id=printable(str(job_id)) if _is_id(job_id) else None)
+        return cls(run_id=str(run_id), job_id=str(job_id) if _is_id(job_id) else None)
 
 
 def _is_id(value: Any) -> bool:

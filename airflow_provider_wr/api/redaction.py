@@ -8,6 +8,7 @@ event, an XCom and a lineage event pass it by.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 MASK = "***"
 
@@ -24,20 +25,34 @@ def hide(secret: str) -> None:
         _secrets[secret] = re.compile(pattern), re.compile(pattern.encode())
 
 
+def holds_secret(data: str | bytes) -> bool:
+    """Return whether a text, or the bytes of an answer, holds a secret, plain or in escapes of JSON or of a URL."""
+    for secret, (of_text, of_bytes) in _secrets.items():
+        if isinstance(data, str):
+            if secret in data or (("\\" in data or "%" in data) and of_text.search(data)):
+                return True
+        elif secret.encode() in data or ((b"\\" in data or b"%" in data) and of_bytes.search(data)):
+            return True
+    return False
+
+
 def redact(text: str) -> str:
-    """Return ``text`` without the secrets, plain or in the escapes of JSON and of URLs."""
-    for secret, (pattern, _) in _secrets.items():
-        if secret in text or "\\" in text or "%" in text:
+    """Return a text with the secrets masked, plain or in these escapes."""
+    if holds_secret(text):
+        for pattern, _ in _secrets.values():
             text = pattern.sub(MASK, text)
     return text
 
 
-def redact_bytes(data: bytes) -> bytes:
-    """Do the same to the bytes of an answer."""
-    for secret, (_, pattern) in _secrets.items():
-        if secret.encode() in data or b"\\" in data or b"%" in data:
-            data = pattern.sub(MASK.encode(), data)
-    return data
+def redact_json(value: Any) -> Any:
+    """Return a JSON value with the secrets masked in each of its texts, keys included."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list):
+        return [redact_json(each) for each in value]
+    if isinstance(value, dict):
+        return {redact(key): redact_json(each) for key, each in value.items()}
+    return value
 
 
 def _forms(character: str) -> str:

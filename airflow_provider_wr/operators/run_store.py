@@ -29,6 +29,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_wr.api.models import Run, RunStatus, TriggeredRun
+from airflow_provider_wr.api.sanitize import sanitize
 from airflow_provider_wr.exceptions import WRError, WRNotFoundError, WRTriggerUnknownError
 from airflow_provider_wr.waiting.rules import NOT_YET_VISIBLE
 
@@ -123,7 +124,7 @@ class RunMemory:
 
     def _note(self, workflow_id: str, run_id: str | None, job_id: str | None, at: str) -> None:
         if self._store is not None:
-            noted = {"workflow_id": workflow_id, "run_id": run_id, "job_id": job_id, "at": at}
+            noted, _ = sanitize({"workflow_id": workflow_id, "run_id": run_id, "job_id": job_id, "at": at})
             self._store.set(KEY, {**noted, "max_tries": self._max_tries, "delivered": False})
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
+from airflow_provider_wr.api.sanitize import sanitize
 from airflow_provider_wr.links.wr import WRRunLink
 from airflow_provider_wr.openlineage import OpenLineageMixin
 
@@ -255,7 +256,7 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
         self._run_id, self._workflow_id = triggered.run_id, workflow_id
         xcoms = {"run_id": triggered.run_id, "job_id": triggered.job_id, "workflow_id": workflow_id}
         for key, value in xcoms.items():
-            context["ti"].xcom_push(key=key, value=value)
+            context["ti"].xcom_push(key=key, value=sanitize(value)[0])
         return WRRunLink.push(context, hook.settings, triggered.run_id, workflow_id)
 
     def _wait(self, hook: WRHook, run_id: str, link: str | None, *, until: float) -> Run:
