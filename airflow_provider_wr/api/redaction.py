@@ -20,9 +20,11 @@ _secrets: dict[str, tuple[re.Pattern[str], re.Pattern[bytes]]] = {}
 
 def hide(secret: str) -> None:
     """Mask a secret, ASCII, in all that is read from now on."""
+    global _secrets
     if len(secret) >= MIN_LENGTH and secret not in _secrets:
         pattern = "".join(map(_forms, secret))
-        _secrets[secret] = re.compile(pattern), re.compile(pattern.encode())
+        # Another dict, since other threads may be reading this one.
+        _secrets = {**_secrets, secret: (re.compile(pattern), re.compile(pattern.encode()))}
 
 
 def holds_secret(data: str | bytes) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import threading
 from typing import Any
 from urllib.parse import quote
 
@@ -22,13 +22,10 @@ RUN_ID = "9e4c7b1a-1111-4222-8333-944455556666"
 KEY = 'ws_k3y/+=&<"\\~'
 
 
-@pytest.fixture(autouse=True, scope="module")
-def hidden() -> Iterator[None]:
-    before = dict(redaction._secrets)
+@pytest.fixture(autouse=True)
+def hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_secrets", {})
     redaction.hide(KEY)
-    yield
-    redaction._secrets.clear()
-    redaction._secrets.update(before)
 
 
 FORMS = [
@@ -79,25 +76,31 @@ def test_the_user_of_a_proxy_is_masked(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
-@pytest.fixture
-def hide() -> Iterator[Callable[[str], None]]:
-    known = dict(redaction._secrets)
-    yield redaction.hide
-    redaction._secrets.clear()
-    redaction._secrets.update(known)
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=5), st.text(), st.text(), st.floats())
 @example("00000", "\0", "", 100000.0)
-def test_any_secret_is_masked_in_any_json(
-    hide: Callable[[str], None], secret: str, before: str, after: str, number: float
-) -> None:
-    hide(secret)
+def test_any_secret_is_masked_in_any_json(secret: str, before: str, after: str, number: float) -> None:
+    redaction.hide(secret)
     for ascii_only in (True, False):
         text = before + secret + after
         read = decode(json.dumps({"a": [text, number], text: 1}, ensure_ascii=ascii_only).encode())
         assert not any(secret in each.replace(redaction.MASK, "") for each in [read["a"][0], *read])
+
+
+def test_secrets_are_hidden_while_other_threads_read() -> None:
+    read = threading.Event()
+
+    def hide_many() -> None:
+        for number in range(300):
+            redaction.hide(f"secret {number}")
+        read.set()
+
+    thread = threading.Thread(target=hide_many)
+    thread.start()
+    while not read.is_set():
+        redaction.redact("nothing at all")
+    thread.join()
+    assert redaction.redact("secret 299") == "***"
 
 
 # --- where it could come out ------------------------------------------------------------------------------

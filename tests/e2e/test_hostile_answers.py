@@ -7,6 +7,7 @@ On PostgreSQL, which holds less than SQLite does.
 from __future__ import annotations
 
 import json
+import os
 import threading
 import uuid
 from collections.abc import Iterator
@@ -135,6 +136,8 @@ class Api:
     """White Rabbit as it might be: of each case a run for each mode, which ends as it should when it is let go."""
 
     def __init__(self) -> None:
+        self.streamed: set[str] = set()
+        """The runs whose stream was opened."""
         self.healthy = Case("healthy", ended('{"price": 1}'))
         self._cases = {case.name: case for case in (self.healthy, *CASES)}
         self._workflows = {case.workflow_id: case for case in CASES}
@@ -153,9 +156,10 @@ class Api:
             peer.answer(200, {"id": name, "status": "EXECUTING"})
 
     def _stream(self, run_id: str, case: Case, peer: Peer) -> None:
-        if case.released.is_set():
-            peer.answer(case.status if case.status != 200 else 410, case.body.replace("RUN", run_id))
+        if case.status != 200 and case.released.is_set():
+            peer.answer(case.status, case.body.replace("RUN", run_id))
             return
+        self.streamed.add(run_id)
         event = json.dumps({"id": run_id, "status": "EXECUTING", "echo": KEY})
         peer.send(STREAM_HEAD, f"data: {event}\n\n", r'data: {"type": "connected", "x": "\u0000"}' + "\n\n")
         while not case.released.wait(5):
@@ -194,8 +198,6 @@ def aftermath(
     """Let each run end while all others wait, and keep what became of them."""
     dags = request.path.parent / DAGS
     with postgres(postgres_programs) as url, new_home(request.session) as home:
-        import os
-
         env = {
             **SETTINGS,
             "AIRFLOW_CONN_WR_HOSTILE": os.environ["AIRFLOW_CONN_WR_HOSTILE"],
@@ -210,7 +212,7 @@ def aftermath(
             hostile = {}
             for case in CASES:
                 hostile[case.name] = DagRun(airflow, "hostile", case=case.name, workflow_id=case.workflow_id)
-                wait_until_all_wait(hostile[case.name])
+                wait_until_all_wait(hostile[case.name], api, case)
                 case.released.set()
                 hostile[case.name].end()
             api.healthy.released.set()
@@ -229,12 +231,13 @@ def aftermath(
             )
 
 
-def wait_until_all_wait(run: DagRun) -> None:
-    """Wait until the scheduler knows that all of them are deferred: only then do they resume for sure."""
+def wait_until_all_wait(run: DagRun, api: Api, case: Case) -> None:
+    """Wait until all streams are open, and the scheduler knows of it: only then do all resume for sure."""
 
     def all_wait() -> bool:
         return (
-            run.deferred_without_process() == DEFERRED
+            {f"{case.name}.{number}" for number in (2, 3, 4)} <= api.streamed
+            and run.deferred_without_process() == DEFERRED
             and states(run)["poke"] == "running"
             and all(run.is_handed_over(task_id, 1) for task_id in ("deferred", "operator"))
         )
@@ -262,6 +265,11 @@ def everything(url: str) -> str:
             for (table,) in tables.fetchall()
             for row in connection.execute(f'SELECT t::text FROM "{table}" t')  # noqa: S608  # type: ignore[arg-type]
         )
+
+
+def test_every_answer_came_while_the_triggerer_watched(aftermath: Aftermath) -> None:
+    for run in aftermath.hostile.values():
+        assert [run.trigger_events(mode) for mode in ("deferred", "operator")] == [1, 1]
 
 
 def test_the_triggerer_lives_on(aftermath: Aftermath) -> None:
