@@ -23,12 +23,13 @@ def hide(secret: str) -> None:
     global _secrets
     if len(secret) >= MIN_LENGTH and secret not in _secrets:
         pattern = "".join(map(_forms, secret))
-        # Another dict, since other threads may be reading this one.
-        _secrets = {**_secrets, secret: (re.compile(pattern), re.compile(pattern.encode()))}
+        new = {**_secrets, secret: (re.compile(pattern), re.compile(pattern.encode()))}
+        # Another dict, since other threads may be reading this one; the longest first, since one may begin another.
+        _secrets = dict(sorted(new.items(), key=lambda each: -len(each[0])))
 
 
 def holds_secret(data: str | bytes) -> bool:
-    """Return whether a text, or the bytes of an answer, holds a secret, plain or in escapes of JSON or of a URL."""
+    """Return whether a text, or the bytes of an answer, holds a secret, plain or in escapes of JSON or a URL."""
     for secret, (of_text, of_bytes) in _secrets.items():
         if isinstance(data, str):
             if secret in data or (("\\" in data or "%" in data) and of_text.search(data)):
