@@ -24,7 +24,7 @@ KEY = 'ws_k3y/+=&<"\\~'
 
 @pytest.fixture(autouse=True)
 def hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_secrets", {})
+    monkeypatch.setattr(redaction, "_secrets", ())
     redaction.hide(KEY)
 
 
