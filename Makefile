@@ -73,9 +73,9 @@ audit: $(READY)  ## look for known faults in the pinned versions; says so where 
 fuzz: $(READY)  ## feed the parsers whatever a fuzzer thinks of, for a minute
 	$(UV) pip install --quiet --python $(BIN)/python --constraint dev/constraints.txt atheris
 	rm -rf .fuzz
-	for target in sse models; do \
+	for target in sse models sanitize runs; do \
 		mkdir -p .fuzz && cp -r tests/fuzz/corpus_$$target .fuzz/$$target && \
-		$(BIN)/python tests/fuzz/fuzz_$$target.py -max_total_time=30 -verbosity=0 -print_final_stats=1 \
+		$(BIN)/python tests/fuzz/fuzz_$$target.py -max_total_time=15 -verbosity=0 -print_final_stats=1 \
 			-artifact_prefix=.fuzz/ .fuzz/$$target || exit 1; \
 	done
 

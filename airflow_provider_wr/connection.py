@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_wr.api.ids import check_uuid
+from airflow_provider_wr.api.redaction import hide
+from airflow_provider_wr.api.sanitize import fit_text
 from airflow_provider_wr.api.signing import Signer
 from airflow_provider_wr.connection_form import STORED_SECRET
 from airflow_provider_wr.exceptions import WRValidationError
@@ -84,6 +86,7 @@ class WRSettings:
             )
         for secret in filter(None, (conn.password, (conn.password or "").strip(), api_secret)):
             _secrets_masker().mask_secret(secret)
+            hide(secret)
         workflow_id = _text(extra, "workflow_id")
         return cls(
             base_url=_base_url(conn, allow_http=_flag(extra, "allow_http", default=False)),
@@ -101,7 +104,8 @@ class WRSettings:
         """Return the URL of a run's page; None when the connection has no ``run_url``."""
         if self.run_url is None:
             return None
-        return self.run_url.format(run_id=run_id, workflow_id=workflow_id or self.workflow_id or "")
+        # It is stored as an XCom, and the run's id is the API's.
+        return fit_text(self.run_url.format(run_id=run_id, workflow_id=workflow_id or self.workflow_id or ""))
 
 
 _EXTRAS = frozenset(

@@ -16,6 +16,7 @@ from attrs import define
 
 from airflow_provider_wr import __version__
 from airflow_provider_wr.api.models import StageStatus
+from airflow_provider_wr.api.sanitize import sanitize
 from airflow_provider_wr.api.text import printable
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def lineage(run_id: str | None, workflow_id: str | None, run: Run | None) -> Ope
     facts: dict[str, Any] = {"runId": run_id, "workflowId": workflow_id, "producer": PRODUCER}
     if run is not None:
         facts |= _facts(run)
-    return OperatorLineage(run_facets={NAME: WhiteRabbitRunFacet(**facts)})
+    return OperatorLineage(run_facets={NAME: WhiteRabbitRunFacet(**sanitize(facts)[0])})
 
 
 def _facts(run: Run) -> dict[str, Any]:

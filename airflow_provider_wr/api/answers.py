@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from airflow_provider_wr.api.calls import Call
 from airflow_provider_wr.api.decoding import beginning, decode
+from airflow_provider_wr.api.sanitize import sanitize
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.exceptions import (
     WRAuthError,
@@ -155,7 +156,7 @@ def _details(body: bytes) -> tuple[Any, list[dict[str, Any]]]:
         code = shown.get("code") or (shown.get("error") if shown.get("message") else None)
         listed = [{"code": code, "message": each} for each in messages]
     errors = [each if isinstance(each, dict) else {"message": each} for each in listed[:MAX_ERRORS]]
-    return details, [_entry(each) for each in errors]
+    return sanitize(details)[0], [_entry(each) for each in errors]
 
 
 def _entry(error: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,7 +167,7 @@ def _entry(error: Mapping[str, Any]) -> dict[str, Any]:
 def _words(message: Any) -> str:
     if message is None:
         return ""
-    return printable(message if isinstance(message, str) else json.dumps(message))
+    return printable(message if isinstance(message, str) else json.dumps(sanitize(message)[0]))
 
 
 def _clock_note(headers: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ import msgspec
 
 from airflow_provider_wr.api.calls import EVENT_STREAM, Call
 from airflow_provider_wr.api.models import RunEvent
+from airflow_provider_wr.api.redaction import holds_secret, redact_json
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.exceptions import WRProtocolError
 
@@ -27,16 +28,14 @@ def read_run_event(run_id: str, data: str) -> RunEvent | None:
     """
     Read the data of one event of a run's stream.
 
-    Returns None for a heartbeat and, as the vendor's own client does, for what is not JSON: signs of life
-    that say nothing. Raises :class:`WRProtocolError` for JSON that is not an event of this run.
+    Returns None for a sign of life that says nothing of it: a heartbeat, what is not JSON, as for the vendor's own
+    client, and what is no event of this run, such as ``{"type": "connected"}``.
     """
     if not data or data.strip() == ":ping":
         return None
     try:
         body = _decode(data)
-    except (RecursionError, ValueError, msgspec.DecodeError):  # the last is a ValueError from msgspec 0.21 on
-        return None
-    event = RunEvent.from_json(body)
-    if event.run_id != run_id and event.run_id.lower() != run_id.lower():
-        raise WRProtocolError(f"the stream of run {run_id} told of another run: {printable(event.run_id)}")
-    return event
+        event = RunEvent.from_json(redact_json(body) if holds_secret(data) else body)
+    except (RecursionError, ValueError, msgspec.DecodeError, WRProtocolError):
+        return None  # msgspec's is a ValueError from 0.21 on
+    return event if event.run_id == run_id or event.run_id.lower() == run_id.lower() else None

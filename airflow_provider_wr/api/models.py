@@ -1,20 +1,30 @@
 """
-What the API tells of a run, parsed once into frozen values.
+What the API tells of a run, read into frozen values.
 
-Field names are the API's, in Python's spelling. Statuses that the API's documentation does not list are
-kept as plain text, unknown fields are kept in ``raw``, and an absent nullable field is None. Anything else
-that is not what the API promises raises :class:`~airflow_provider_wr.exceptions.WRProtocolError`.
+Field names are the API's, in Python's spelling. A run's ``id`` and ``status`` must be there, or
+:class:`~airflow_provider_wr.exceptions.WRProtocolError` is raised; every other field is read as far as can be,
+and is None where it cannot. Statuses that the API's documentation does not list are kept as plain text. ``raw``
+has all as it came.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any
 
+from airflow_provider_wr.api import fields
+from airflow_provider_wr.api.sanitize import sanitize
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.exceptions import WRProtocolError
+
+log = logging.getLogger(__name__)
+
+#: Failed stages that an error's text lists: a fan-out has hundreds.
+MAX_FAILED_SHOWN = 100
 
 
 class RunStatus(str, Enum):
@@ -41,8 +51,14 @@ class StageStatus(str, Enum):
     __str__ = str.__str__
 
 
-_RUN_STATUSES: dict[str, RunStatus] = {status.value: status for status in RunStatus}
-_STAGE_STATUSES: dict[str, StageStatus] = {status.value: status for status in StageStatus}
+_RUN_STATUSES: dict[str, RunStatus] = {
+    **{status.value: status for status in RunStatus},
+    "CANCELLED": RunStatus.CANCELED,
+}
+_STAGE_STATUSES: dict[str, StageStatus] = {
+    **{status.value: status for status in StageStatus},
+    "CANCELLED": StageStatus.CANCELED,
+}
 
 #: What has one of these statuses will never change again; the words are the same for runs and stages.
 TERMINAL: frozenset[str] = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED})
@@ -83,9 +99,9 @@ class RunStage:
     """
     One stage of a run.
 
-    :param id: UUID of the stage.
-    :param module: what the stage does, such as ``HTTP_REQUEST``.
-    :param status: a :class:`StageStatus`, or plain text where the API has a new one.
+    :param id: UUID of the stage; empty where the API did not say.
+    :param module: what the stage does, such as ``HTTP_REQUEST``; empty where the API did not say.
+    :param status: a :class:`StageStatus`, or plain text where the API has a new one or none.
     :param output: any JSON; None until the stage has one, and in a stream's events.
     :param error: any JSON; None unless the stage failed.
     :param credit_usage: credits; None where the API did not say.
@@ -104,18 +120,26 @@ class RunStage:
 
     @classmethod
     def from_json(cls, value: Any) -> RunStage:
-        """Read one of ``runStages`` or ``nonTerminalStages``; raises :class:`WRProtocolError`."""
-        stage = _object(value, "a stage")
+        """Read one of ``runStages`` or ``nonTerminalStages``; raises :class:`WRProtocolError` for no object."""
+        return cls._read(_object(value, "a stage"))
+
+    @classmethod
+    def _read(cls, stage: Mapping[str, Any], name: str = "") -> RunStage:
         return cls(
-            id=_required(stage, "id", str),
-            module=_required(stage, "module", str),
-            status=_STAGE_STATUSES.get(status := _required(stage, "status", str), status),
+            id=fields.text(stage, "id") or name,
+            module=fields.text(stage, "module") or "",
+            status=_stage_status(stage),
             output=stage.get("output"),
             error=stage.get("error"),
-            credit_usage=_optional(stage, "creditUsage", float),
-            execution_attempt=_optional(stage, "executionAttempt", int),
-            updated_at=_optional(stage, "updatedAt", str),
+            credit_usage=fields.number(stage, "creditUsage"),
+            execution_attempt=fields.whole(stage, "executionAttempt"),
+            updated_at=fields.text(stage, "updatedAt"),
         )
+
+    @property
+    def label(self) -> str:
+        """What to call the stage: its module, in one line."""
+        return printable(self.module) or "a stage without a module"
 
     @property
     def error_text(self) -> str:
@@ -162,20 +186,40 @@ class Run:
 
     @classmethod
     def from_json(cls, body: Any) -> Run:
-        """Read a run's details; raises :class:`WRProtocolError`."""
+        """Read a run's details; raises :class:`WRProtocolError` where the id or the status is not there."""
         run = _object(body, "a run")
-        return cls(
-            id=_required(run, "id", str),
-            status=_RUN_STATUSES.get(status := _required(run, "status", str), status),
-            pending_stage_count=_optional(run, "pendingStageCount", int),
-            failed_stage_count=_optional(run, "failedStageCount", int),
-            cancel_requested_at=_optional(run, "cancelRequestedAt", str),
-            cancel_reason=_optional(run, "cancelReason", str),
-            total_usage=_optional(run, "totalUsage", float),
-            created_at=_optional(run, "createdAt", str),
-            updated_at=_optional(run, "updatedAt", str),
-            stages=_stages(run, "runStages"),
-            raw=run,
+        self = cls.__new__(cls)
+        for name, value in {
+            "id": _run_id(run),
+            "status": _run_status(run),
+            "pending_stage_count": fields.whole(run, "pendingStageCount"),
+            "failed_stage_count": fields.whole(run, "failedStageCount"),
+            "cancel_requested_at": fields.text(run, "cancelRequestedAt"),
+            "cancel_reason": fields.text(run, "cancelReason"),
+            "total_usage": fields.number(run, "totalUsage"),
+            "created_at": fields.text(run, "createdAt"),
+            "updated_at": fields.text(run, "updatedAt"),
+            "raw": run,
+        }.items():
+            object.__setattr__(self, name, value)
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        # The stages of a run that was read: most reads of a run need none of its thousands.
+        if name != "stages":
+            raise AttributeError(name)
+        stages = tuple(RunStage._read(stage, key) for key, stage in fields.objects(self.raw, "runStages"))
+        object.__setattr__(self, "stages", stages)
+        return stages
+
+    @property
+    def stages_known(self) -> bool:
+        """Whether the API gave a list of the run's stages, and the status of each could be read."""
+        listed = self.raw.get("runStages")
+        if isinstance(listed, dict):
+            listed = list(listed.values())
+        return isinstance(listed, list) and all(
+            isinstance(stage, dict) and isinstance(stage.get("status"), str) for stage in listed
         )
 
     @property
@@ -186,12 +230,20 @@ class Run:
     @property
     def failed_stages(self) -> tuple[RunStage, ...]:
         """The stages that failed, in the API's order."""
-        return tuple(stage for stage in self.stages if stage.status == StageStatus.FAILED)
+        return tuple(self._stages_where(lambda status: status == StageStatus.FAILED))
 
     @property
     def active_stages(self) -> tuple[RunStage, ...]:
         """The stages that have not ended, in the API's order."""
-        return tuple(stage for stage in self.stages if stage.status not in TERMINAL)
+        return tuple(self._stages_where(lambda status: status not in TERMINAL))
+
+    def _stages_where(self, wanted: Callable[[str], bool]) -> Iterator[RunStage]:
+        if "runStages" in self.raw:
+            for key, stage in fields.objects(self.raw, "runStages"):
+                if wanted(_stage_status(stage)):
+                    yield RunStage._read(stage, key)
+        else:
+            yield from (stage for stage in self.stages if wanted(stage.status))
 
     @property
     def ending(self) -> str:
@@ -201,21 +253,35 @@ class Run:
             text += f": {printable(self.cancel_reason)}"
         if self.total_usage is not None:
             text += f", {credits_text(self.total_usage)} used"
-        for stage in self.failed_stages:
-            attempt = stage.execution_attempt or 1
-            text += f"\n  {printable(stage.module)} failed at attempt {attempt}: {stage.error_text}"
+        failed = self.failed_stages
+        for stage in failed[:MAX_FAILED_SHOWN]:
+            text += f"\n  {stage.label} failed at attempt {stage.execution_attempt or 1}: {stage.error_text}"
+        if len(failed) > MAX_FAILED_SHOWN:
+            text += f"\n  and {len(failed) - MAX_FAILED_SHOWN} more"
         return text
 
     def as_xcom(self, *, stage_outputs: bool = True) -> dict[str, Any]:
         """
-        Return the API's JSON, key for key.
+        Return the API's JSON, key for key, as far as Airflow can keep it: the log says what was changed.
 
         :param stage_outputs: False leaves the ``output`` of each stage out.
         """
-        if stage_outputs or not self.stages:
-            return self.raw
-        stages = [{k: v for k, v in stage.items() if k != "output"} for stage in self.raw["runStages"]]
-        return {**self.raw, "runStages": stages}
+        xcom, changes = sanitize(self.raw if stage_outputs else _without_outputs(self.raw))
+        for change in changes:
+            log.warning("Run %s, in its XCom: %s", printable(self.id), change)
+        return xcom  # type: ignore[no-any-return]
+
+
+def _without_outputs(run: dict[str, Any]) -> dict[str, Any]:
+    def strip(stage: Any) -> Any:
+        return {k: v for k, v in stage.items() if k != "output"} if isinstance(stage, dict) else stage
+
+    stages = run.get("runStages")
+    if isinstance(stages, dict):
+        return {**run, "runStages": {key: strip(stage) for key, stage in stages.items()}}
+    if isinstance(stages, list):
+        return {**run, "runStages": [strip(stage) for stage in stages]}
+    return run
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,15 +308,15 @@ class RunEvent:
 
     @classmethod
     def from_json(cls, data: Any) -> RunEvent:
-        """Read the data of one event; raises :class:`WRProtocolError`."""
+        """Read the data of one event; raises :class:`WRProtocolError` where the id or the status is not there."""
         event = _object(data, "an event")
-        output = _optional(event, "output", dict) or {}
+        output = _output(event)
         return cls(
-            run_id=_required(event, "id", str),
-            status=_RUN_STATUSES.get(status := _required(event, "status", str), status),
-            total_usage=_optional(output, "totalUsage", float),
-            pending_stage_count=_optional(output, "pendingStageCount", int),
-            failed_stage_count=_optional(output, "failedStageCount", int),
+            run_id=_run_id(event),
+            status=_run_status(event),
+            total_usage=fields.number(output, "totalUsage"),
+            pending_stage_count=fields.whole(output, "pendingStageCount"),
+            failed_stage_count=fields.whole(output, "failedStageCount"),
             timestamp=event.get("timestamp"),
             raw=event,
         )
@@ -266,9 +332,9 @@ class RunEvent:
         The stages that had not ended (``nonTerminalStages``), without their outputs.
 
         Read when asked for, since a fan-out's event can hold thousands, and most events pass unseen.
-        Raises :class:`WRProtocolError`.
         """
-        return _stages(self.raw.get("output") or {}, "nonTerminalStages")
+        listed = fields.objects(_output(self.raw), "nonTerminalStages")
+        return tuple(RunStage._read(stage, key) for key, stage in listed)
 
 
 def credits_text(usage: float) -> str:
@@ -277,49 +343,41 @@ def credits_text(usage: float) -> str:
     return f"{amount} credit{'' if usage == 1 else 's'}"
 
 
-T = TypeVar("T")
-
-
 def _object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise WRProtocolError(f"{what} should be a JSON object, and is {_kind(value)}")
+        raise WRProtocolError(f"{what} should be a JSON object, and is {fields.kind(value)}")
     return value
 
 
-def _required(parent: dict[str, Any], key: str, kind: type[T]) -> T:
-    value = parent.get(key)
-    if type(value) is kind:
-        return value
+def _output(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    output = event.get("output")
+    if isinstance(output, dict):
+        return output
+    if output is not None:
+        fields.say_odd("output", "an object", output)
+    return {}
+
+
+def _run_id(run: Mapping[str, Any]) -> str:
+    value = run.get("id")
+    if not _is_id(value):
+        raise _missing("id", value)
+    return str(value)
+
+
+def _run_status(run: Mapping[str, Any]) -> RunStatus | str:
+    value = run.get("status")
+    if type(value) is not str:
+        raise _missing("status", value)
+    return _RUN_STATUSES.get(value.strip().upper(), value)
+
+
+def _stage_status(stage: Mapping[str, Any]) -> StageStatus | str:
+    value = fields.text(stage, "status") or ""
+    return _STAGE_STATUSES.get(value.strip().upper(), value)
+
+
+def _missing(key: str, value: Any) -> WRProtocolError:
     if value is None:
-        raise WRProtocolError(f"the field {key!r} is missing")
-    raise WRProtocolError(f"the field {key!r} should be {_NAMES[kind]}, and is {_kind(value)}")
-
-
-def _optional(parent: dict[str, Any], key: str, kind: type[T]) -> T | None:
-    value = parent.get(key)
-    if value is None or type(value) is kind:
-        return value
-    if kind is float and type(value) is int:
-        return value  # type: ignore[return-value]  # a whole number is a number
-    if kind is int and type(value) is float and value.is_integer():
-        return int(value)  # type: ignore[return-value]  # JavaScript has but one kind of number
-    return _required(parent, key, kind)
-
-
-def _stages(parent: dict[str, Any], key: str) -> tuple[RunStage, ...]:
-    return tuple(RunStage.from_json(stage) for stage in _optional(parent, key, list) or ())
-
-
-_NAMES: dict[type, str] = {
-    dict: "an object",
-    list: "a list",
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    type(None): "null",
-}
-
-
-def _kind(value: Any) -> str:
-    return _NAMES.get(type(value), type(value).__name__)
+        return WRProtocolError(f"the field {key!r} is missing")
+    return WRProtocolError(f"the field {key!r} should be a text, and is {fields.kind(value)}")

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
+from airflow_provider_wr.api.redaction import MASK, redact
+
 #: Characters of an answer that an error's text may repeat.
 MAX_TEXT = 500
 
+#: The user and the password in a URL, such as a proxy's.
+_USER_INFO = re.compile(r"(?<=://)[^\s/@]+(?=@)")
+
 
 def printable(text: str) -> str:
-    """Return ``text`` in one line, without control characters, and at most ``MAX_TEXT`` characters long."""
+    """Return ``text`` in one line, without control characters and secrets, of at most ``MAX_TEXT`` characters."""
+    # Before it is cut: a part of a secret is a secret, too.
+    text = redact(text)
+    if "://" in text:
+        text = _USER_INFO.sub(MASK, text)
     shown = text[:MAX_TEXT]
     if not shown.isprintable():
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)[:MAX_TEXT]

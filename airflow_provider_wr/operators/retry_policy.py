@@ -51,7 +51,7 @@ class RetryPolicy:
 
     def _effects(self, run: Run) -> list[RunStage] | None:
         """Return the stages that may have had an effect; None where the run does not tell."""
-        if not run.stages and (not isinstance(run.raw.get("runStages"), list) or run.total_usage):
+        if not run.stages_known or (run.total_usage and not run.stages):
             return None
         return [stage for stage in run.stages if _was_dispatched(stage) and not self._is_harmless(stage)]
 

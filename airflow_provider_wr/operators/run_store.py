@@ -37,6 +37,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 
 from airflow_provider_wr.api.calls import Call
 from airflow_provider_wr.api.models import Run, RunStatus, TriggeredRun
+from airflow_provider_wr.api.sanitize import sanitize
 from airflow_provider_wr.exceptions import WRError, WRNotFoundError, WRTriggerUnknownError, WRValidationError
 from airflow_provider_wr.operators.retry_policy import RetryPolicy
 from airflow_provider_wr.waiting.rules import NOT_YET_VISIBLE
@@ -229,7 +230,8 @@ class RunStore:
     def _save(self, facts: dict[str, Any]) -> None:
         if self._store is not None:
             self._facts = facts
-            patiently(lambda: self._store.set(KEY, facts))
+            kept, _ = sanitize(facts)
+            patiently(lambda: self._store.set(KEY, kept))
 
 
 def _read(hook: WRHook, found: dict[str, Any]) -> Run | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
+from airflow_provider_wr.api.sanitize import sanitize
 from airflow_provider_wr.arguments import (
     UNSET,
     Given,
@@ -339,7 +340,7 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
         from airflow_provider_wr.operators.run_store import patiently
 
         for key, value in xcoms.items() if self.do_xcom_push else ():
-            patiently(functools.partial(context["ti"].xcom_push, key=key, value=value))
+            patiently(functools.partial(context["ti"].xcom_push, key=key, value=sanitize(value)[0]))
 
     def _wait(self, hook: WRHook, run_id: str, link: str | None, *, until: float) -> Run:
         """

@@ -16,6 +16,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from airflow_provider_wr import exceptions
+from airflow_provider_wr.api.sanitize import sanitize
+from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.links.wr import WRRunLink
 
 if TYPE_CHECKING:
@@ -113,7 +115,8 @@ class WRRunTrigger(BaseTrigger):
         # has closed the task's log by then (seen on 3.3.2). Storing an XCom waits for the supervisor.
         log.info("%s", run.ending)
         # Not in the event: Airflow would log it whole, and encodes its XComs twice (seen on 3.3.2).
-        xcoms: dict[str, Any] = {"return_value": run.as_xcom(stage_outputs=self.stage_outputs)}
+        xcom = await asyncio.to_thread(run.as_xcom, stage_outputs=self.stage_outputs)  # some ms for each MiB
+        xcoms: dict[str, Any] = {"return_value": xcom}
         if self._link is not None:
             xcoms[WRRunLink.xcom_key] = self._link
         ti: Any = self.task_instance
@@ -188,7 +191,8 @@ class WaitEnd:
         if self.error is not None:
             facts = {fact: getattr(self.error, fact) for fact in _FACTS}
             error = {"class": type(self.error).__name__, **facts}
-        return {"run_id": self.run_id, "deadline": self.deadline, "error": error}
+        event, _ = sanitize({"run_id": self.run_id, "deadline": self.deadline, "error": error})
+        return event  # type: ignore[no-any-return]
 
     @classmethod
     def from_event(cls, event: Any) -> WaitEnd:
@@ -199,7 +203,8 @@ class WaitEnd:
                 raise TypeError
             return cls(run_id, deadline, None if error is None else _error(**error))
         except (KeyError, TypeError):
-            raise exceptions.WRProtocolError(f"the wait ended in an event of another kind: {event!r}") from None
+            shown = printable(repr(event))
+            raise exceptions.WRProtocolError(f"the wait ended in an event of another kind: {shown}") from None
 
 
 def _error(message: str, **facts: Any) -> exceptions.WRError:
@@ -221,4 +226,5 @@ _KINDS = {
         exceptions.WRValidationError,
     )
 }
-_FACTS = ("message", "method", "path", "status_code", "details", "errors", "retry_after")
+#: What an event says of an error: no body of the API, which may be large and hold anything.
+_FACTS = ("message", "method", "path", "status_code", "errors", "retry_after")

@@ -66,10 +66,7 @@ def _line(now: Run | RunEvent, running: list[RunStage]) -> str:
     if now.total_usage is not None:
         parts.append(credits_text(now.total_usage))
     if running:
-        names = [
-            f"{printable(stage.module)} (attempt {stage.execution_attempt or 1})"
-            for stage in running[:STAGES_SHOWN]
-        ]
+        names = [f"{stage.label} (attempt {stage.execution_attempt or 1})" for stage in running[:STAGES_SHOWN]]
         if len(running) > STAGES_SHOWN:
             names.append(f"and {len(running) - STAGES_SHOWN} more")
         parts.append(f"running: {', '.join(names)}")

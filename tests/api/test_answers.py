@@ -7,7 +7,6 @@ import math
 import re
 import time
 import uuid
-from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import formatdate
 from pathlib import Path
@@ -511,7 +510,7 @@ DATE = {"Date": "Sun, 22 Nov 2026 10:00:00 GMT"}
                 WRValidationError,
                 r"a\nINFO all is well\x1b[2K\u2028\ud800",
                 words(r"a\nINFO all is well\x1b[2K\u2028\ud800"),
-                {"message": "a\nINFO all is well\x1b[2K\u2028\ud800"},
+                {"message": "a\nINFO all is well\x1b[2K\u2028\ufffd"},
             ),
             id="400, forging a log",
         ),
@@ -850,29 +849,6 @@ def test_an_event(run_id: str) -> None:
     assert events.read_run_event(RUN, json.dumps(body)) == RunEvent.from_json(body)
 
 
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        pytest.param(5, "an event should be a JSON object, and is a whole number", id="number"),
-        pytest.param({"id": RUN}, "the field 'status' is missing", id="no status"),
-        pytest.param(
-            {"id": OTHER_RUN, "status": "COMPLETED"},
-            f"the stream of run {RUN} told of another run: {OTHER_RUN}",
-            id="another run",
-        ),
-        pytest.param(
-            {"id": "a\nb", "status": "COMPLETED"},
-            rf"the stream of run {RUN} told of another run: a\nb",
-            id="another run, forging a log",
-        ),
-    ],
-)
-def test_json_that_is_no_event_of_this_run(body: object, message: str) -> None:
-    with pytest.raises(WRProtocolError) as raised:
-        events.read_run_event(RUN, json.dumps(body))
-    assert raised.value.message == message
-
-
 # --- whatever a server sends ------------------------------------------------------------------------------
 
 JSON = st.recursive(
@@ -904,6 +880,5 @@ def test_any_answer_is_a_result_or_an_error_fit_for_a_log(
 
 
 @given(st.text() | JSON.map(json.dumps))
-def test_any_data_is_an_event_or_refused(data: str) -> None:
-    with suppress(WRProtocolError):
-        events.read_run_event(RUN, data)
+def test_any_data_is_an_event_or_a_sign_of_life(data: str) -> None:
+    assert isinstance(events.read_run_event(RUN, data), RunEvent | None)

@@ -23,6 +23,9 @@ FACTS: dict[str, Any] = {
     "retry_after": 1.5,
 }
 
+#: What no error of ours has: a last guard for what an event must not hold.
+TOO_ODD: dict[str, Any] = {"errors": [{"code": "a\0b", "message": "\ud800"}], "retry_after": 2**64}
+
 #: A wait triggers nothing, and returns the run however it ended.
 NOT_OF_A_WAIT = (WRTriggerUnknownError, WRRunEndedError)
 OF_A_WAIT = [
@@ -51,7 +54,15 @@ def test_an_error_arrives_as_it_was_raised(kind: type[WRError], facts: dict[str,
     assert (end.run_id, end.deadline) == (RUN, DEADLINE)
     assert type(end.error) is kind
     assert str(end.error) == str(error)
-    assert vars(end.error) == vars(error)
+    assert vars(end.error) == {**vars(error), "details": None}
+
+
+def test_an_event_has_no_body_of_the_api() -> None:
+    error = exceptions.WRAuthError("Invalid API key", details={"hint": "x\0y", "rows": ["z" * 10**6]}, **TOO_ODD)
+    event = WaitEnd(RUN, DEADLINE, error).to_event()
+    assert "hint" not in repr(event)
+    assert event["error"]["errors"] == [{"code": "a\ufffdb", "message": "\ufffd"}]
+    assert event["error"]["retry_after"] == str(2**64)
 
 
 @pytest.mark.parametrize(

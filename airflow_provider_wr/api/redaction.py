@@ -1,0 +1,74 @@
+"""
+Secrets that must never be repeated: what the API echoes of them is masked where it is read.
+
+They are kept for the whole process, as Airflow's own masker keeps them. That one masks logs alone; an error, an
+event, an XCom and a lineage event pass it by.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+MASK = "***"
+
+#: Characters of the shortest secret that is masked: a shorter one would be found anywhere.
+MIN_LENGTH = 4
+
+_secrets: tuple[_Secret, ...] = ()
+
+
+class _Secret:
+    """A secret, and how to find it in a text or in bytes."""
+
+    def __init__(self, secret: str) -> None:
+        self.plain = secret
+        self._plain = secret.encode()
+        self.pattern = re.compile("".join(map(_forms, secret)))
+        self._pattern = re.compile(self.pattern.pattern.encode())
+        # Without one of these in it a text has no secret but the plain one: that is found a hundred times faster.
+        self._escapes = ("%", r"\u00", *(f"\\{each}" for each in '"\\/' if each in secret))
+
+    def is_in(self, data: str | bytes) -> bool:
+        if isinstance(data, str):
+            escaped = any(escape in data for escape in self._escapes)
+            return self.plain in data or (escaped and self.pattern.search(data) is not None)
+        escaped = any(escape.encode() in data for escape in self._escapes)
+        return self._plain in data or (escaped and self._pattern.search(data) is not None)
+
+
+def _forms(character: str) -> str:
+    code = "".join(f"[{digit}{digit.upper()}]" for digit in f"{ord(character):02x}")
+    return rf"(?:\\?{re.escape(character)}|\\u00{code}|%{code})"
+
+
+def hide(secret: str) -> None:
+    """Mask a secret, ASCII, in all that is read from now on."""
+    global _secrets
+    if len(secret) >= MIN_LENGTH and all(secret != known.plain for known in _secrets):
+        # Another tuple, since other threads may be reading this one. The longest first: one may begin another.
+        _secrets = tuple(sorted((*_secrets, _Secret(secret)), key=lambda each: -len(each.plain)))
+
+
+def holds_secret(data: str | bytes) -> bool:
+    """Return whether a text, or the bytes of an answer, holds a secret, plain or in escapes of JSON or a URL."""
+    return any(secret.is_in(data) for secret in _secrets)
+
+
+def redact(text: str) -> str:
+    """Return a text with the secrets masked, plain or in these escapes."""
+    for secret in _secrets:
+        if secret.is_in(text):
+            text = secret.pattern.sub(MASK, text)
+    return text
+
+
+def redact_json(value: Any) -> Any:
+    """Return a JSON value with the secrets masked in each of its texts, keys included."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list):
+        return [redact_json(each) for each in value]
+    if isinstance(value, dict):
+        return {redact(key): redact_json(each) for key, each in value.items()}
+    return value
