@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_wr.api.calls import Call
     from airflow_provider_wr.api.models import Run, TriggeredRun
+    from airflow_provider_wr.exceptions import WRTimeoutError
     from airflow_provider_wr.hooks.wr import WRHook
     from airflow_provider_wr.operators.run_store import RunMemory
 
@@ -172,7 +173,7 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
                 return self._finish(context, found.run)
             if self.deferrable:
                 self._defer(triggered.run_id, started + self._limit)
-            run = self._wait(hook, triggered.run_id, link, until=started + self.timeout)
+            run = self._wait(hook, triggered.run_id, link, deadline=started + self.timeout)
         return self._finish(context, run)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None) -> str:
@@ -183,14 +184,16 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
 
         end = WaitEnd.from_event(event)
         self._run_id, self._workflow_id = end.run_id, self.workflow_id
-        if isinstance(end.error, WRTimeoutError) and self._limit < self.timeout:
-            raise self._timed_out(end.run_id, self._link(end.run_id))
+        if isinstance(end.error, WRTimeoutError):
+            return self._finish(context, self._last_look(end.run_id, end.error))
         if end.error is not None:
             raise end.error
         with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
             run = self._read(hook, end.run_id)
             self._workflow_id = self.workflow_id or hook.settings.workflow_id
         if run is None or not run.is_terminal:
+            if end.deadline is not None and end.deadline <= time.time():
+                return self._finish(context, self._last_look(end.run_id))
             self._defer(end.run_id, end.deadline)
         return self._finish(context, run)
 
@@ -202,7 +205,7 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
             ti = context["ti"]
             run_id = ti.xcom_pull(task_ids=ti.task_id, key="run_id", map_indexes=ti.map_index)
             self._run_id, self._workflow_id = run_id, self.workflow_id
-            raise self._timed_out(run_id, self._link(run_id))
+            return self._finish(context, self._last_look(run_id))
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
@@ -258,34 +261,38 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
             context["ti"].xcom_push(key=key, value=value)
         return WRRunLink.push(context, hook.settings, triggered.run_id, workflow_id)
 
-    def _wait(self, hook: WRHook, run_id: str, link: str | None, *, until: float) -> Run:
+    def _wait(self, hook: WRHook, run_id: str, link: str | None, *, deadline: float) -> Run:
         """
         Wait for the run in this worker.
 
-        :param until: Unix seconds.
+        :param deadline: Unix seconds.
         """
         from airflow_provider_wr.waiting.rules import still_running
 
         self._kill_note = f"Run {run_id} {still_running(link)}"
         try:
-            return hook.wait_for_run(run_id, timeout=until - time.time())
+            return hook.wait_for_run(run_id, timeout=self.timeout, deadline=deadline)
         except AirflowTaskTimeout:
-            raise self._timed_out(run_id, link) from None
+            return self._last_look(run_id)
         finally:
             self._kill_note = None
 
-    def _timed_out(self, run_id: str, link: str | None) -> BaseException:
-        """Return what a wait ends in when the least of the task's two limits has passed."""
+    def _last_look(self, run_id: str, before: WRTimeoutError | None = None) -> Run:
+        """
+        Return the run if it has ended after all, now that the least of the task's two limits has passed.
+
+        :param before: what the wait ended in; None where it left no word.
+        """
         from airflow_provider_wr.exceptions import WRTimeoutError
-        from airflow_provider_wr.waiting.rules import timed_out
+        from airflow_provider_wr.hooks.wr import WRHook
+        from airflow_provider_wr.waiting.rules import last_known, timed_out
 
-        kind: type[BaseException] = WRTimeoutError if self._limit == self.timeout else AirflowTaskTimeout
-        return kind(timed_out(run_id, self._limit, link))
-
-    def _link(self, run_id: str) -> str | None:
-        from airflow_provider_wr.connection import WRSettings
-
-        return WRSettings.load(self.wr_conn_id).run_link(run_id, self.workflow_id)
+        try:
+            with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
+                return hook.wait_for_run(run_id, timeout=self._limit, deadline=0, was_found=True)
+        except WRTimeoutError as error:
+            text = timed_out("the wait", self._limit, last_known(error, before))
+        raise (WRTimeoutError if self._limit == self.timeout else AirflowTaskTimeout)(text)
 
     def _defer(self, run_id: str, deadline: float | None) -> NoReturn:
         from airflow_provider_wr.triggers.wr import WRRunTrigger, defer
@@ -303,7 +310,7 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
         except WRError as error:
             if not is_transient(error, elapsed=0):
                 raise
-            log_retry(run_id, error)
+            log_retry(f"run {run_id}", error)
             return None
 
     def _finish(self, context: Context, run: Run) -> str:
