@@ -14,14 +14,15 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_wr.api.ids import check_uuid
 from airflow_provider_wr.api.redaction import hide
 from airflow_provider_wr.api.sanitize import fit_text
 from airflow_provider_wr.api.signing import Signer
+from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.connection_form import STORED_SECRET
-from airflow_provider_wr.exceptions import WRValidationError
+from airflow_provider_wr.exceptions import WRConnectionError, WRValidationError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -58,13 +59,27 @@ class WRSettings:
     harmless_modules: tuple[str, ...] = ()
 
     @classmethod
-    def load(cls, conn_id: str) -> WRSettings:
+    def load(cls, conn_id: str, *, was_found: bool = False) -> WRSettings:
         """
         Look a connection up and read it. Blocks: call it in a thread when on an event loop.
 
-        Raises :class:`WRValidationError` for a bad field, and Airflow's own error for an unknown connection.
+        :param was_found: whether it was found before. Airflow 3 says "not defined" also when its secrets backend
+            or its API has failed (seen on 3.3.2): said of one that was found before, it is taken for that.
+
+        Raises :class:`WRValidationError` for a bad field, Airflow's own error for an unknown connection and for
+        one that the task may not use, and :class:`WRConnectionError` when the lookup failed.
         """
-        return cls.from_connection(BaseHook.get_connection(conn_id))
+        try:
+            conn = BaseHook.get_connection(conn_id)
+        except PermissionError:
+            raise
+        except Exception as error:
+            if isinstance(error, AirflowNotFoundException) and not was_found:
+                raise
+            raise WRConnectionError(
+                f"the Airflow connection {conn_id!r} could not be looked up: {printable(str(error))}"
+            ) from error
+        return cls.from_connection(conn)
 
     @classmethod
     def from_connection(cls, conn: Connection) -> WRSettings:

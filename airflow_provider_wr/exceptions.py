@@ -131,13 +131,29 @@ def _documented(kind: type[WRError]) -> type[WRError]:
 
 
 class WRConnectionError(WRError):
-    """The API could not be reached, or the connection broke before an answer came."""
+    """The API, or the Airflow connection to it, could not be reached, or broke before an answer came."""
 
-    hint = "check the connection's host, and the network between Airflow and White Rabbit"
+    @property
+    def hint(self) -> str:  # type: ignore[override]
+        if self.method is None:
+            return ""
+        return "check the connection's host, and the network between Airflow and White Rabbit"
 
 
 class WRTimeoutError(WRError):
-    """A wait or a call ran out of time. A run that was waited for goes on: there is no call to cancel it."""
+    """
+    A wait or a call ran out of time. A run that was waited for goes on: there is no call to cancel it.
+
+    :param last_status: the status in which the run was last seen; None when it never was, and for a call.
+    :param last_known: what was last known of the run, in words; empty for a call.
+    """
+
+    def __init__(
+        self, message: str, *, last_status: str | None = None, last_known: str = "", **facts: Any
+    ) -> None:
+        super().__init__(message, **facts)
+        self.last_status = last_status
+        self.last_known = last_known
 
 
 class WRAuthError(WRError):

@@ -92,15 +92,12 @@ ENDED = {
 }
 """How a run's end is told: a progress line, and the ending in words, as a line or as an error's text."""
 
-UNREACHABLE = (
-    "Run RUN: GET /v1/sdk/workflows/executions/RUN: the connection broke: [Errno 104] Connection reset by peer "
-    "(check the connection's host, and the network between Airflow and White Rabbit); retrying"
-)
+UNREACHABLE = "the connection broke: [Errno 104] Connection reset by peer; retrying (run RUN)"
 REFUSED = (
     "GET /v1/sdk/workflows/executions/RUN answered 401: Unauthorized "
     "(check the API key in the Airflow connection's password)"
 )
-GOES_ON = "goes on: White Rabbit has no call to cancel it; see URL/runs/RUN"
+GOES_ON = "run RUN, last seen EXECUTING, goes on: White Rabbit has no call to cancel it; see URL/runs/RUN"
 
 
 def _completed(*before: str) -> End:
@@ -171,10 +168,10 @@ OUTCOMES = [
         name="timeout",
         row="`timeout` passes",
         happens="wait",
-        sensor=_timed_out("AirflowSensorTimeout", "Sensor has timed out after LIMIT s; run RUN", retries_left=1),
+        sensor=_timed_out("AirflowSensorTimeout", "Sensor has timed out after LIMIT s;", retries_left=1),
         operator=_timed_out(
             "WRTimeoutError",
-            "the wait for run RUN timed out after LEFT s; the run, last seen EXECUTING,",
+            "the wait timed out after LIMIT s;",
             retries_left=0,
         ),
         runs=3,
@@ -183,16 +180,14 @@ OUTCOMES = [
         name="timeout_soft_fail",
         row="`timeout` passes, `soft_fail=True`",
         happens="wait",
-        sensor=_skipped(f"skipped: Sensor has timed out after LIMIT s; run RUN {GOES_ON}"),
+        sensor=_skipped(f"skipped: Sensor has timed out after LIMIT s; {GOES_ON}"),
     ),
     Outcome(
         name="execution_timeout",
         row="`execution_timeout` passes",
         happens="wait",
-        sensor=_timed_out("AirflowTaskTimeout", "Sensor has timed out after LIMIT s; run RUN", retries_left=0),
-        operator=_timed_out(
-            "AirflowTaskTimeout", "the wait for run RUN timed out after LIMIT s; the run", retries_left=0
-        ),
+        sensor=_timed_out("AirflowTaskTimeout", "Sensor has timed out after LIMIT s;", retries_left=0),
+        operator=_timed_out("AirflowTaskTimeout", "the wait timed out after LIMIT s;", retries_left=0),
         runs=2,
         in_process=("poke", "operator_in_worker"),
         unknown_to=("reschedule",),  # where it counts for each look alone
@@ -237,7 +232,7 @@ OUTCOMES = [
 # --- logs -------------------------------------------------------------------------------------------------
 
 #: How many of these there are depends on when a mode looks: "poke" and "reschedule" do so at intervals.
-_SEEN_BY_CHANCE = re.compile(r"(CREATED|EXECUTING) \| |Run RUN: .*; retrying$")
+_SEEN_BY_CHANCE = re.compile(r"(CREATED|EXECUTING) \| |.*; retrying \(run RUN\)$")
 
 #: How an operator came by its run, which is no part of the wait.
 _START = re.compile(r"Started run RUN|Run RUN of an earlier try|Run RUN, started at")
@@ -266,7 +261,5 @@ def _general(line: str, limit: float) -> str:
     line = re.sub(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b", "RUN", line)
     line = re.sub(r"http://127\.0\.0\.1:\d+", "URL", line)
     line = re.sub(r"(executions/RUN)/stream", r"\1", line)  # a mode with a stream asks for that, too
-    line = re.sub(r"retrying in [\d.]+ s$", "retrying", line)  # a poke has its interval
-    line = re.sub(rf"timed out after {limit:g} s", "timed out after LIMIT s", line)
-    # An operator's time begins before its wait.
-    return re.sub(r"^(WRTimeoutError: .* timed out after) [\w.]+ s", r"\1 LEFT s", line)
+    line = re.sub(r"retrying in [\d.]+ s \(", "retrying (", line)  # a poke has its interval
+    return re.sub(rf"timed out after {limit:g} s", "timed out after LIMIT s", line)

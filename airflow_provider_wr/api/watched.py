@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
 
 from airflow_provider_wr.api import calls, events
 from airflow_provider_wr.api.calls import Call
-from airflow_provider_wr.api.models import Run, RunEvent
+from airflow_provider_wr.api.models import Run, RunStage
+
+
+class State(Protocol):
+    """How something is that can be waited for, as a read or an event says; None is what it does not say."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def is_terminal(self) -> bool: ...
+    @property
+    def pending_stage_count(self) -> int | None: ...
+    @property
+    def total_usage(self) -> float | None: ...
+    @property
+    def active_stages(self) -> Sequence[RunStage]: ...
+
+
+T = TypeVar("T", bound=State)
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(Generic[T]):
     """
     Something that White Rabbit does, and that a wait watches until it has ended.
 
@@ -24,15 +43,15 @@ class Watched:
 
     noun: str
     id: str
-    read: Call[Run]
+    read: Call[T]
     stream: Call[None]
-    read_event: Callable[[str], RunEvent | None]
+    read_event: Callable[[str], Any | None]
 
     def __str__(self) -> str:
         return f"{self.noun} {self.id}"
 
 
-def run(run_id: str) -> Watched:
+def run(run_id: str) -> Watched[Run]:
     """Watch a run; raises :class:`WRValidationError` for what cannot be the id of one."""
     return Watched(
         "run",

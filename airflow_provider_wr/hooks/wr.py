@@ -31,13 +31,14 @@ from airflow_provider_wr.waiting import rules
 from airflow_provider_wr.waiting.backoff import RETRYING
 from airflow_provider_wr.waiting.progress import Progress
 from airflow_provider_wr.waiting.rules import (
+    Connect,
     Follower,
     FollowStream,
     OnEvent,
     OpenStream,
     Pause,
-    ReadRun,
-    Reconnect,
+    Read,
+    Step,
     StreamEnd,
 )
 
@@ -45,8 +46,10 @@ if TYPE_CHECKING:
     import requests
 
     from airflow_provider_wr.api.calls import Call
+    from airflow_provider_wr.api.watched import State, Watched
 
 T = TypeVar("T")
+S = TypeVar("S", bound="State")
 
 #: A run that cannot exist: reading it tells whether the API accepts the key, and changes nothing.
 NO_RUN = "00000000-0000-0000-0000-000000000000"
@@ -88,6 +91,12 @@ class WRHook(BaseHook):
     def settings(self) -> WRSettings:
         """What the Airflow connection says, looked up once."""
         return WRSettings.load(self.wr_conn_id)
+
+    def _connect(self, *, again: bool, was_found: bool) -> None:
+        if again:
+            self.__dict__.pop("settings", None)
+        if "settings" not in self.__dict__:
+            self.settings = WRSettings.load(self.wr_conn_id, was_found=was_found or again)
 
     def get_conn(self) -> requests.Session:
         """Return the session that the calls share. It holds no key: that goes with each request."""
@@ -166,39 +175,67 @@ class WRHook(BaseHook):
                     if event.is_terminal:
                         return
 
-    def wait_for_run(self, run_id: str, *, timeout: float | None = 300.0, on_event: OnEvent | None = None) -> Run:
+    def wait_for_run(
+        self,
+        run_id: str,
+        *,
+        timeout: float | None = 300.0,
+        deadline: float | None = None,
+        on_event: OnEvent | None = None,
+        was_found: bool = False,
+    ) -> Run:
         """
-        Wait until a run has ended, and return it whatever its status. Survives dropped streams.
+        Wait until a run has ended, and return it whatever its status. Survives dropped streams and outages.
 
         :param timeout: seconds; None waits for as long as it takes.
-        :param on_event: called with each event of the stream.
+        :param deadline: Unix seconds at which the time is up, for a wait that began earlier; None for ``timeout``
+            from now. When it has passed, the run is looked at once.
+        :param on_event: called with each event of the stream; what it raises ends the wait.
+        :param was_found: whether the Airflow connection was found before: if it is not found now, its lookup has
+            failed, and is tried again.
 
         Raises :class:`~airflow_provider_wr.exceptions.WRTimeoutError` when time has run out; the run goes on.
         """
-        watched = watch_run(run_id)
-        steps = rules.wait(watched, timeout=timeout, link=self.settings.run_link(run_id, self.workflow_id))
+        return self._wait_for(
+            watch_run(run_id), timeout=timeout, deadline=deadline, on_event=on_event, was_found=was_found
+        )
+
+    def _wait_for(
+        self,
+        watched: Watched[S],
+        *,
+        timeout: float | None,
+        deadline: float | None,
+        on_event: OnEvent | None,
+        was_found: bool,
+    ) -> S:
+        steps = rules.wait(watched, within=_seconds_left(timeout, deadline), limit=timeout)
         progress = Progress()
         stream: RequestsStream | None = None
+        follower: Follower | None = None
         answer: Any = None
         try:
-            while not isinstance(step := rules.advance(steps, answer), Run):
+            while isinstance(step := rules.advance(steps, answer), Step):
                 answer = None  # not kept meanwhile: it may be a large run
+                if isinstance(step, FollowStream) and stream is not None and follower is not None:
+                    # Outside of the try: an error of on_event is no answer to a step.
+                    answer = _follow(stream, follower, within=step.within)
+                    continue
                 try:
                     match step:
+                        case Connect():
+                            self._connect(again=step.again, was_found=was_found)
+                            answer = self.settings.run_link(watched.id, self.workflow_id)
                         case OpenStream():
                             if stream is not None:
                                 stream.close()
                             stream = self._transport.open_stream(
                                 watched.stream, self.settings, silence=rules.SILENCE, within=step.within
                             )
-                        case ReadRun():
+                            follower = Follower(watched, progress, on_event)
+                        case Read():
                             answer = self._transport.send(watched.read, self.settings, within=step.within)
                             progress.see(answer)
-                        case FollowStream() if stream is not None:
-                            follower = Follower(watched, progress, on_event)
-                            answer = _follow(stream, follower, within=step.within)
-                        case Reconnect():
-                            del self.settings
                         case Pause():
                             time.sleep(step.within)
                 except WRError as error:
@@ -242,16 +279,20 @@ def _follow(stream: RequestsStream, follower: Follower, *, within: float | None)
         try:
             chunk = next(chunks, b"")
         except WRError as error:
-            return follower.end(error)
+            return StreamEnd(error=error)
         if (end := follower.feed(chunk)) is not None:
             return end
+
+
+def _seconds_left(timeout: float | None, deadline: float | None) -> float | None:
+    return timeout if deadline is None else deadline - time.time()
 
 
 class WRAsyncHook:
     """
     White Rabbit's API for an event loop: as :class:`WRHook`, awaited. Use it with ``async with``.
 
-    All hooks of a connection on one event loop share one session.
+    All hooks of a connection on one event loop share one session. The connection is looked up at the first call.
 
     :param wr_conn_id: the Airflow connection, of type ``wr``.
     :param workflow_id: UUID of the workflow used where a call names none; None for the connection's.
@@ -262,9 +303,10 @@ class WRAsyncHook:
     def __init__(self, wr_conn_id: str = WRHook.default_conn_name, *, workflow_id: str | None = None) -> None:
         self.wr_conn_id = wr_conn_id
         self.workflow_id = workflow_id
+        self._is_connected = False
 
     async def __aenter__(self) -> WRAsyncHook:
-        self._shared = await SharedSession.join(self.wr_conn_id)
+        self._shared = SharedSession.join(self.wr_conn_id)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -272,7 +314,7 @@ class WRAsyncHook:
 
     async def trigger_run(self, workflow_id: str | None = None) -> TriggeredRun:
         """Start a run; see :meth:`WRHook.trigger_run`."""
-        return await self.send(calls.trigger_run(self.choose_workflow(workflow_id)))
+        return await self.send(calls.trigger_run(await self.choose_workflow(workflow_id)))
 
     async def get_run(self, run_id: str) -> Run:
         """Return a run as it is now, finished or not."""
@@ -288,7 +330,7 @@ class WRAsyncHook:
         position: Sequence[float] | None = None,
     ) -> None:
         """Change a component; see :meth:`WRHook.update_component`."""
-        workflow_id = self.choose_workflow(workflow_id)
+        workflow_id = await self.choose_workflow(workflow_id)
         await self.send(
             calls.update_component(workflow_id, component_id, config=config, name=name, position=position)
         )
@@ -297,6 +339,7 @@ class WRAsyncHook:
         """Yield a run's events as they come; see :meth:`WRHook.stream_run`."""
         watched = watch_run(run_id)
         events = EventStream()
+        await self._connect()
         with closing(await self._shared.open_stream(watched.stream, silence=rules.SILENCE, within=None)) as stream:
             while chunk := await _read(stream):
                 for data in events.feed(chunk):
@@ -307,33 +350,55 @@ class WRAsyncHook:
                             return
 
     async def wait_for_run(
-        self, run_id: str, *, timeout: float | None = 300.0, on_event: OnEvent | None = None
+        self,
+        run_id: str,
+        *,
+        timeout: float | None = 300.0,
+        deadline: float | None = None,
+        on_event: OnEvent | None = None,
+        was_found: bool = False,
     ) -> Run:
         """Wait until a run has ended; see :meth:`WRHook.wait_for_run`."""
-        watched = watch_run(run_id)
-        steps = rules.wait(watched, timeout=timeout, link=self.run_link(run_id))
+        return await self._wait_for(
+            watch_run(run_id), timeout=timeout, deadline=deadline, on_event=on_event, was_found=was_found
+        )
+
+    async def _wait_for(
+        self,
+        watched: Watched[S],
+        *,
+        timeout: float | None,
+        deadline: float | None,
+        on_event: OnEvent | None,
+        was_found: bool,
+    ) -> S:
+        steps = rules.wait(watched, within=_seconds_left(timeout, deadline), limit=timeout)
         progress = Progress()
         stream: AiohttpStream | None = None
+        follower: Follower | None = None
         answer: Any = None
         try:
-            while not isinstance(step := rules.advance(steps, answer), Run):
+            while isinstance(step := rules.advance(steps, answer), Step):
                 answer = None  # not kept meanwhile: it may be a large run
+                if isinstance(step, FollowStream) and stream is not None and follower is not None:
+                    # Outside of the try: an error of on_event is no answer to a step.
+                    answer = await _follow_async(stream, follower, within=step.within)
+                    continue
                 try:
                     match step:
+                        case Connect():
+                            await self._connect(again=step.again, was_found=was_found, within=step.within)
+                            answer = self.run_link(watched.id)
                         case OpenStream():
                             if stream is not None:
                                 stream.close()
                             stream = await self._shared.open_stream(
                                 watched.stream, silence=rules.SILENCE, within=step.within
                             )
-                        case ReadRun():
+                            follower = Follower(watched, progress, on_event)
+                        case Read():
                             answer = await self._shared.send(watched.read, within=step.within)
                             progress.see(answer)
-                        case FollowStream() if stream is not None:
-                            follower = Follower(watched, progress, on_event)
-                            answer = await _follow_async(stream, follower, within=step.within)
-                        case Reconnect():
-                            await self._shared.renew()
                         case Pause():
                             await asyncio.sleep(step.within)
                 except WRError as error:
@@ -343,17 +408,33 @@ class WRAsyncHook:
             if stream is not None:
                 stream.close()
 
-    def choose_workflow(self, workflow_id: str | None = None) -> str:
+    async def choose_workflow(self, workflow_id: str | None = None) -> str:
         """Return the workflow that a call is for; see :meth:`WRHook.choose_workflow`."""
+        await self._connect()
         return choose_workflow(workflow_id, self.workflow_id, self._shared.endpoint.settings.workflow_id)
 
     def run_link(self, run_id: str) -> str | None:
-        """Return the URL of a run's page; None when the connection has no ``run_url``."""
+        """Return the URL of a run's page; None before the first call, and without a ``run_url``."""
+        if not self._is_connected:
+            return None
         return self._shared.endpoint.settings.run_link(run_id, self.workflow_id)
 
     async def send(self, call: Call[T]) -> T:
         """Make a call, and repeat it where that can do no harm; see :meth:`WRHook.send`."""
+        await self._connect()
         return await AsyncRetrying(**RETRYING)(self._shared.send, call)
+
+    async def _connect(self, *, again: bool = False, was_found: bool = False, within: float | None = None) -> None:
+        """
+        Have the Airflow connection looked up, at the first call or again.
+
+        :param within: seconds that it may take; None for no end.
+        """
+        if again:
+            await self._shared.renew(within=within)
+        elif not self._is_connected:
+            await self._shared.load(was_found=was_found, within=within)
+            self._is_connected = True
 
 
 async def _read(stream: AiohttpStream) -> bytes:
@@ -368,7 +449,7 @@ async def _follow_async(stream: AiohttpStream, follower: Follower, *, within: fl
             try:
                 chunk = await stream.read()
             except WRError as error:
-                return follower.end(error)
+                return StreamEnd(error=error)
             if (end := follower.feed(chunk)) is not None:
                 return end
             idle.reset()

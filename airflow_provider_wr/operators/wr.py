@@ -230,7 +230,7 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
             found = store.find(
                 hook,
                 wanted,
-                self._retry_policy(hook),
+                self._retry_policy(),
                 on_unknown_trigger=self.on_unknown_trigger,
                 on_changed_updates=self.on_changed_updates,
             )
@@ -240,11 +240,11 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
                 store.record_success()
                 return triggered.run_id
             if found and found.run.is_terminal:
-                return self._finish(context, hook, found.run)
+                return self._finish(context, found.run)
             if self.deferrable:
                 self._defer(triggered.run_id, started + self._limit)
-            run = self._wait(hook, triggered.run_id, link, until=started + self.timeout)
-            return self._finish(context, hook, run)
+            run = self._wait(hook, triggered.run_id, link, deadline=started + self.timeout)
+            return self._finish(context, run)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None) -> str:
         """Go on where the trigger stopped."""
@@ -257,25 +257,28 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
 
         end = WaitEnd.from_event(event)
         self._run_id, self._workflow_id = end.run_id, self.workflow_id
-        if isinstance(end.error, WRTimeoutError) and self._limit < self.timeout:
-            raise self._timed_out(end.run_id, self._link(end.run_id))
+        if isinstance(end.error, WRTimeoutError):
+            return self._finish(context, self._last_look(end.run_id, end.error))
         if end.error is not None:
             raise end.error
         with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
             run = self._read(hook, end.run_id)
             self._workflow_id = self.workflow_id or hook.settings.workflow_id
             if run is None or not run.is_terminal:
-                self._defer(end.run_id, end.deadline)
-            return self._finish(context, hook, run)
+                if end.deadline is None or end.deadline > time.time():
+                    self._defer(end.run_id, end.deadline)
+                run = self._last_look(end.run_id)
+            return self._finish(context, run)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume, and say what Airflow's own timeout of a wait does not: that the run goes on."""
         from airflow_provider_wr.triggers.wr import airflow_timed_out
 
         if airflow_timed_out(next_method, next_kwargs):
-            run_id = self._started_run(context)
-            self._run_id, self._workflow_id = run_id, self.workflow_id
-            raise self._timed_out(run_id, self._link(run_id))
+            with no_retries():
+                run_id = self._started_run(context)
+                self._run_id, self._workflow_id = run_id, self.workflow_id
+                return self._finish(context, self._last_look(run_id))
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
@@ -302,10 +305,11 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
             return self.timeout
         return min(self.timeout, self.execution_timeout.total_seconds())
 
-    def _retry_policy(self, hook: WRHook) -> RetryPolicy:
+    def _retry_policy(self) -> RetryPolicy:
+        from airflow_provider_wr.connection import WRSettings
         from airflow_provider_wr.operators.retry_policy import RetryPolicy
 
-        modules = (*self.harmless_modules, *hook.settings.harmless_modules)
+        modules = (*self.harmless_modules, *WRSettings.load(self.wr_conn_id).harmless_modules)
         return RetryPolicy(self.retry_run, modules, show_outputs=self.stage_outputs)
 
     def _start(self, hook: WRHook, wanted: Wanted, updates: Sequence[Call[None]], store: RunStore) -> TriggeredRun:
@@ -342,33 +346,37 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
         for key, value in xcoms.items() if self.do_xcom_push else ():
             patiently(functools.partial(context["ti"].xcom_push, key=key, value=sanitize(value)[0]))
 
-    def _wait(self, hook: WRHook, run_id: str, link: str | None, *, until: float) -> Run:
+    def _wait(self, hook: WRHook, run_id: str, link: str | None, *, deadline: float) -> Run:
         """
         Wait for the run in this worker.
 
-        :param until: Unix seconds.
+        :param deadline: Unix seconds.
         """
         from airflow_provider_wr.waiting.rules import still_running
 
         self._kill_note = f"Run {run_id} {still_running(link)}"
         try:
-            return hook.wait_for_run(run_id, timeout=until - time.time())
+            return hook.wait_for_run(run_id, timeout=self.timeout, deadline=deadline)
         except AirflowTaskTimeout:
-            raise self._timed_out(run_id, link) from None
+            return self._last_look(run_id)
         finally:
             self._kill_note = None
 
-    def _timed_out(self, run_id: str, link: str | None) -> BaseException:
-        """Return what a wait ends in when the least of the task's two limits has passed."""
-        from airflow_provider_wr.waiting.rules import timed_out
+    def _last_look(self, run_id: str, before: WRTimeoutError | None = None) -> Run:
+        """
+        Return the run if it has ended after all, now that the least of the task's two limits has passed.
 
-        kind: type[BaseException] = WRTimeoutError if self._limit == self.timeout else AirflowTaskTimeout
-        return kind(timed_out(run_id, self._limit, link))
+        :param before: what the wait ended in; None where it left no word.
+        """
+        from airflow_provider_wr.hooks.wr import WRHook
+        from airflow_provider_wr.waiting.rules import last_known, timed_out
 
-    def _link(self, run_id: str) -> str | None:
-        from airflow_provider_wr.connection import WRSettings
-
-        return WRSettings.load(self.wr_conn_id).run_link(run_id, self.workflow_id)
+        try:
+            with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
+                return hook.wait_for_run(run_id, timeout=self._limit, deadline=0, was_found=True)
+        except WRTimeoutError as error:
+            text = timed_out("the wait", self._limit, last_known(error, before))
+        raise (WRTimeoutError if self._limit == self.timeout else AirflowTaskTimeout)(text)
 
     def _defer(self, run_id: str, deadline: float | None) -> NoReturn:
         from airflow_provider_wr.triggers.wr import WRRunTrigger, defer
@@ -385,17 +393,17 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
         except WRError as error:
             if not is_transient(error, elapsed=0):
                 raise
-            log_retry(run_id, error)
+            log_retry(f"run {run_id}", error)
             return None
 
-    def _finish(self, context: Context, hook: WRHook, run: Run) -> str:
+    def _finish(self, context: Context, run: Run) -> str:
         from airflow_provider_wr.api.models import RunStatus
         from airflow_provider_wr.operators.run_store import RunStore
 
         self._run = run
         self._push(context, run=run.as_xcom(stage_outputs=self.stage_outputs))
         if run.status != RunStatus.COMPLETED:
-            raise self._retry_policy(hook).error(run)
+            raise self._retry_policy().error(run)
         RunStore(context, durable=self.durable).record_success()
         log.info("%s", run.ending)
         return run.id

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import (
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_wr.api.models import Run
-    from airflow_provider_wr.exceptions import WRError
+    from airflow_provider_wr.connection import WRSettings
+    from airflow_provider_wr.exceptions import WRError, WRTimeoutError
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,8 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         self.stage_outputs = stage_outputs
         self.end_from_trigger = end_from_trigger
         self.start_from_trigger = start_from_trigger
-        self._error: WRError | None = None
+        self._found: Run | WRError | None = None
+        self._link: str | None = None
         self._kill_note: str | None = None
         if end_from_trigger:
             self._prepare_end()
@@ -108,7 +111,9 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         with no_retries():
             check_rendered(self.wr_conn_id, "wr_conn_id")
             self._run_id = check_run_id(self.run_id)
-        self._started = self._first_poke(context) or time.time()
+        first_poke = self._first_poke(context)
+        self._connection_was_found = first_poke is not None
+        self._started = first_poke or time.time()
         return self._poke_until_done(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None) -> dict[str, Any]:
@@ -117,12 +122,13 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         from airflow_provider_wr.triggers.wr import WaitEnd
 
         end = WaitEnd.from_event(event)
-        if isinstance(end.error, WRTimeoutError):
-            raise self._timed_out(context, self._limit)
-        self._error = end.error
+        self._connection_was_found = True
         self._started = (
             context["ti"].start_date.timestamp() if end.deadline is None else end.deadline - self._limit
         )
+        if isinstance(end.error, WRTimeoutError):
+            return self._last_look(context, end.error)
+        self._found = end.error
         return self._poke_until_done(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -131,19 +137,23 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
 
         self._run_id = self.run_id
         if airflow_timed_out(next_method, next_kwargs):
-            raise self._timed_out(context, self._limit)
+            self._connection_was_found = True
+            self._started = time.time() - self._limit
+            return self._last_look(context)
         # A sensor's own way turns every error into a skip under soft_fail, "could not ask" included.
         return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look whether the run has ended; if not, and if deferrable, hand the wait over to the triggerer."""
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-        run = self._read()
+        found, self._found = self._found, None
+        if isinstance(found, Exception):
+            raise found
+        run = found or self._read()
         if run is not None and run.is_terminal:
             return PokeReturnValue(is_done=True, xcom_value=self._result(run))
         if self.deferrable:
+            if time.time() >= self._started + self._limit:
+                raise self._timed_out(self._limit, self._known.text(self._link))
             self._defer()
         return PokeReturnValue(is_done=False)
 
@@ -159,10 +169,28 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         first = ask(context) if ask is not None and self.reschedule else None
         return first.timestamp() if first is not None else None
 
+    def _get_next_poke_interval(
+        self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
+    ) -> float:
+        """Return Airflow's interval, longer for a ``Retry-After``, and not past a moment at which to look."""
+        from airflow_provider_wr.waiting.rules import cut_pause
+
+        seconds = super()._get_next_poke_interval(started_at, run_duration, poke_count)
+        missed = self._known.missed
+        elapsed = time.time() - self._started
+        return cut_pause(
+            max(seconds, (missed and missed.retry_after) or 0.0),
+            missed,
+            elapsed=elapsed,
+            left=max(0.05, min(self.timeout - elapsed, self.timeout - run_duration())),
+        )
+
     def _poke_until_done(self, context: Context) -> dict[str, Any]:
         from airflow_provider_wr.waiting.progress import Progress
+        from airflow_provider_wr.waiting.rules import LastKnown
 
         self._progress = Progress()
+        self._known = LastKnown(f"run {self.run_id}", from_the_start=not self._connection_was_found)
         end: BaseException | None
         try:
             self._push_link(context)
@@ -172,37 +200,67 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         except AirflowSkipException as skip:
             # Airflow logs that it skips for an error, and not for which; it skips for none when time ran out.
             end = skip.__cause__
-            if end is not None and not isinstance(end, AirflowTaskTimeout):
+            if end is not None and not isinstance(end, (AirflowSensorTimeout, AirflowTaskTimeout)):
                 log.warning("%s", end)
                 raise
-        raise self._timed_out(context, self._limit if isinstance(end, AirflowTaskTimeout) else self.timeout)
+        if isinstance(end, AirflowTaskTimeout):
+            return self._last_look(context)
+        raise self._timed_out(self.timeout, self._known.text(self._link))  # the last poke was the last look
 
     def _push_link(self, context: Context) -> None:
-        from airflow_provider_wr.connection import WRSettings
+        from airflow_provider_wr.exceptions import WRConnectionError
         from airflow_provider_wr.waiting.rules import still_running
 
-        self._kill_note = still_running(
-            WRRunLink.push(context, WRSettings.load(self.wr_conn_id), self.run_id, None)
-        )
+        with suppress(WRConnectionError):  # the read tells of a lookup that fails
+            self._link = WRRunLink.push(context, self._settings(), self.run_id, None)
+        self._kill_note = still_running(self._link)
+
+    def _settings(self) -> WRSettings:
+        from airflow_provider_wr.connection import WRSettings
+
+        settings = WRSettings.load(self.wr_conn_id, was_found=self._connection_was_found)
+        self._connection_was_found = True
+        return settings
 
     def _read(self) -> Run | None:
-        """Read the run; None when that failed for a reason that time may mend."""
+        """Read the run; None when that failed for a reason that may pass."""
         from airflow_provider_wr.exceptions import WRError
         from airflow_provider_wr.hooks.wr import WRHook
-        from airflow_provider_wr.waiting.rules import is_transient, log_retry
+        from airflow_provider_wr.waiting.rules import LAST_LOOK, is_transient, log_retry
 
         try:
             with WRHook(self.wr_conn_id) as hook:
+                hook.settings = self._settings()
                 # One request, and no longer than the time that is left: the next poke asks again.
                 left = self._started + self.timeout - time.time()
-                run = hook.get_run_once(self.run_id, within=max(left, 0.1))
+                run = hook.get_run_once(self.run_id, within=max(left, LAST_LOOK))
         except WRError as error:
+            self._known.miss(error)
             if not is_transient(error, elapsed=time.time() - self._started):
                 raise
-            log_retry(self.run_id, error)
+            log_retry(f"run {self.run_id}", error)
             return None
+        self._known.see(run)
         self._progress.see(run)
         return run
+
+    def _last_look(self, context: Context, before: WRTimeoutError | None = None) -> dict[str, Any]:
+        """
+        Return the run if it has ended after all, now that the least of the task's two limits has passed.
+
+        :param before: what the wait ended in; None where it left no word.
+        """
+        from airflow_provider_wr.exceptions import WRTimeoutError
+        from airflow_provider_wr.hooks.wr import WRHook
+        from airflow_provider_wr.waiting.rules import last_known
+
+        try:
+            with WRHook(self.wr_conn_id) as hook:
+                self._found = hook.wait_for_run(self.run_id, timeout=self._limit, deadline=0, was_found=True)
+        except WRTimeoutError as error:
+            self._push_link(context)
+            raise self._timed_out(self._limit, last_known(error, before)) from None
+        return self._poke_until_done(context)
 
     def _result(self, run: Run) -> dict[str, Any]:
         self._run = run
@@ -273,14 +331,13 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
             return self.timeout
         return min(self.timeout, self.execution_timeout.total_seconds())
 
-    def _timed_out(self, context: Context, limit: float) -> BaseException:
-        """Return what a sensor that waited in a worker for ``limit`` seconds would end in."""
-        self._push_link(context)
-        note, self._kill_note = self._kill_note, None
+    def _timed_out(self, limit: float, known: str) -> BaseException:
+        """Return what a sensor that has waited for ``limit`` seconds ends in; ``known`` is in words."""
+        from airflow_provider_wr.waiting.rules import timed_out
+
+        self._kill_note = None
         kind: type[BaseException] = AirflowSensorTimeout if limit == self.timeout else AirflowTaskTimeout
-        return (AirflowSkipException if self.soft_fail else kind)(
-            f"Sensor has timed out after {limit:.12g} s; run {self.run_id} {note}"
-        )
+        return (AirflowSkipException if self.soft_fail else kind)(timed_out("Sensor has", limit, known))
 
 
 def _warn(what: str, task_id: str | None, reason: str) -> None:

@@ -9,7 +9,8 @@ import math
 import ssl
 import sys
 import time
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ from yarl import URL
 from airflow_provider_wr.api import answers, events
 from airflow_provider_wr.api.answers import Answer
 from airflow_provider_wr.connection import WRSettings
-from airflow_provider_wr.exceptions import WRError
+from airflow_provider_wr.exceptions import WRError, WRTimeoutError
 from airflow_provider_wr.transport import repeated_length
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ CALLS_AT_A_TIME = 16
 
 #: Seconds after which a hook that joins has the Airflow connection read again.
 FRESH = 60.0
+
+#: Bytes from which on an answer is read in a thread, not to hold up the other waits of the event loop.
+LARGE_BODY_BYTES = 256 * 1024
 
 #: Bytes that one header of an answer may have; ``requests`` reads as many.
 MAX_HEADER_BYTES = 64 * 1024
@@ -67,9 +71,9 @@ class Endpoint:
     timeout: aiohttp.ClientTimeout
 
     @classmethod
-    def load(cls, conn_id: str) -> Endpoint:
-        """Look the connection up and prepare it. Blocks; raises what :meth:`WRSettings.load` raises."""
-        settings = WRSettings.load(conn_id)
+    def load(cls, conn_id: str, *, was_found: bool = False) -> Endpoint:
+        """Look the connection up and prepare it. Blocks; takes and raises what :meth:`WRSettings.load` does."""
+        settings = WRSettings.load(conn_id, was_found=was_found)
         # What requests would do: certificates and proxies are the same for both hooks.
         found = requests.Session().merge_environment_settings(settings.base_url, {}, None, settings.verify, None)
         return cls(
@@ -93,7 +97,7 @@ class SharedSession:
     """
     A session shared by the hooks of one connection on one event loop; the last to leave closes it.
 
-    Use :meth:`join`, and :meth:`leave` as often.
+    Use :meth:`join`, and :meth:`leave` as often; :meth:`load` comes before the first call.
     """
 
     _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedSession]]] = WeakKeyDictionary()
@@ -110,21 +114,13 @@ class SharedSession:
         self.calls = asyncio.Semaphore(CALLS_AT_A_TIME)
 
     @classmethod
-    async def join(cls, conn_id: str) -> SharedSession:
+    def join(cls, conn_id: str) -> SharedSession:
         """Return the session of this connection, new where nobody uses one."""
-        loop = asyncio.get_running_loop()
-        siblings = cls._all.setdefault(loop, {})
+        siblings = cls._all.setdefault(asyncio.get_running_loop(), {})
         shared = siblings.get(conn_id)
         if shared is None:
             shared = siblings[conn_id] = cls(conn_id, siblings)
         shared._users += 1
-        try:
-            async with shared._loading:
-                if loop.time() - shared._loaded_at > FRESH:
-                    await shared._load()
-        except BaseException:
-            await shared.leave()
-            raise
         return shared
 
     async def leave(self) -> None:
@@ -159,6 +155,8 @@ class SharedSession:
             self.calls.release()
             if session is not self.http:
                 await session.close()
+        if len(answer.body) > LARGE_BODY_BYTES:
+            return await asyncio.to_thread(answers.read_answer, call, answer)
         return answers.read_answer(call, answer)
 
     async def open_stream(self, call: Call[None], *, silence: float, within: float | None) -> AiohttpStream:
@@ -184,16 +182,40 @@ class SharedSession:
             raise
         return AiohttpStream(call, response, silence)
 
-    async def renew(self) -> None:
-        """Read the Airflow connection again; those who ask while it is being read share what was read."""
-        stale = self.endpoint
-        async with self._loading:
-            if self.endpoint is stale:
-                await self._load()
+    async def load(self, *, was_found: bool = False, within: float | None = None) -> None:
+        """
+        Have the Airflow connection looked up, unless that was done within :data:`FRESH` seconds.
 
-    async def _load(self) -> None:
+        :param was_found: see :meth:`WRSettings.load`.
+        :param within: seconds that it may take; None for no end.
+        """
+        async with self._time_to_look_up(within), self._loading:
+            if asyncio.get_running_loop().time() - self._loaded_at > FRESH:
+                await self._load(was_found=was_found)
+
+    async def renew(self, *, within: float | None = None) -> None:
+        """
+        Look the Airflow connection up again; those who ask meanwhile share what is found.
+
+        :param within: seconds that it may take; None for no end.
+        """
+        stale = self.endpoint
+        async with self._time_to_look_up(within), self._loading:
+            if self.endpoint is stale:
+                await self._load(was_found=True)
+
+    @asynccontextmanager
+    async def _time_to_look_up(self, within: float | None) -> AsyncIterator[None]:
+        try:
+            async with timeout(within):
+                yield
+        except asyncio.TimeoutError:
+            raise WRTimeoutError(f"timed out looking up the Airflow connection {self._conn_id!r}") from None
+
+    async def _load(self, *, was_found: bool) -> None:
         # Not the asynchronous lookup: reading certificates and keys blocks as well, and a thread serves all.
-        self.endpoint = await sync_to_async(Endpoint.load)(self._conn_id)
+        was_found = was_found or hasattr(self, "endpoint")
+        self.endpoint = await sync_to_async(Endpoint.load)(self._conn_id, was_found=was_found)
         self._loaded_at = asyncio.get_running_loop().time()
         if not hasattr(self, "http"):
             self.http = _new_session()

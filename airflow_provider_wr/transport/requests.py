@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -93,23 +93,30 @@ class RequestsTransport:
         return RequestsStream(call, response)
 
 
-@dataclass(frozen=True, slots=True)
 class RequestsStream:
     """An open stream. Its read timeout, set when it was opened, bounds each silence."""
 
-    call: Call[None]
-    response: requests.Response
+    def __init__(self, call: Call[None], response: requests.Response) -> None:
+        self._call = call
+        self._response = response
+        self._chunks: Generator[bytes, None, None] | None = None
 
     def chunks(self, *, within: float | None) -> Iterator[bytes]:
         """
         Yield the bytes as they arrive, and close the stream at the end; raises :class:`WRError`.
 
+        Another call goes on where the last left off, and within its time.
+
         :param within: seconds for all of it; None for no end.
         """
-        return _chunks(self.call, self.response, within=within)
+        if self._chunks is None:
+            self._chunks = _chunks(self._call, self._response, within=within)
+        return self._chunks
 
     def close(self) -> None:
-        self.response.close()
+        if self._chunks is not None:
+            self._chunks.close()
+        self._response.close()
 
 
 # --- one attempt ------------------------------------------------------------------------------------------
@@ -160,7 +167,7 @@ def _read(call: Call[Any], response: requests.Response, *, within: float) -> Ans
     return Answer(response.status_code, response.headers, bytes(body))
 
 
-def _chunks(call: Call[Any], response: requests.Response, *, within: float | None) -> Iterator[bytes]:
+def _chunks(call: Call[Any], response: requests.Response, *, within: float | None) -> Generator[bytes, None, None]:
     try:
         with shutdown_after(within, response.raw.shutdown):
             while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):

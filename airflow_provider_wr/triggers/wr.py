@@ -74,7 +74,7 @@ class WRRunTrigger(BaseTrigger):
         self.end_from_trigger = end_from_trigger
         self.allowed_statuses = tuple(allowed_statuses)
         self.stage_outputs = stage_outputs
-        self._link: str | None = None
+        self._hook: Any = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what builds this trigger anew. Nothing of it is secret."""
@@ -92,12 +92,15 @@ class WRRunTrigger(BaseTrigger):
         """Wait, and yield one event."""
         hooks = await load_hooks()
         deadline = self._deadline()
-        timeout = None if deadline is None else deadline - time.time()
         error: exceptions.WRError | None = None
         try:
-            async with hooks.WRAsyncHook(self.wr_conn_id) as hook:
-                self._link = hook.run_link(self.run_id)
-                run = await hook.wait_for_run(self.run_id, timeout=timeout)
+            async with hooks.WRAsyncHook(self.wr_conn_id) as self._hook:
+                run = await self._hook.wait_for_run(
+                    self.run_id,
+                    timeout=None,
+                    deadline=deadline,
+                    was_found=self.deadline is not None,  # by the worker that deferred
+                )
         except exceptions.WRError as failure:
             # Any other exception is a fault of ours: Airflow fails the task with its traceback.
             error = failure
@@ -117,13 +120,18 @@ class WRRunTrigger(BaseTrigger):
         # Not in the event: Airflow would log it whole, and encodes its XComs twice (seen on 3.3.2).
         xcom = await asyncio.to_thread(run.as_xcom, stage_outputs=self.stage_outputs)  # some ms for each MiB
         xcoms: dict[str, Any] = {"return_value": xcom}
-        if self._link is not None:
-            xcoms[WRRunLink.xcom_key] = self._link
+        if (link := self._link) is not None:
+            xcoms[WRRunLink.xcom_key] = link
         ti: Any = self.task_instance
         place = {name: getattr(ti, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
         for key, value in xcoms.items():
             await sync_to_async(XCom.set)(key, value, **place)
         return TaskSuccessEvent()
+
+    @property
+    def _link(self) -> str | None:
+        link: str | None = self._hook and self._hook.run_link(self.run_id)
+        return link
 
     def _deadline(self) -> float | None:
         timeout_after: datetime | None = getattr(self, "timeout_after", None)
@@ -189,7 +197,7 @@ class WaitEnd:
         """Return the payload of the event."""
         error = None
         if self.error is not None:
-            facts = {fact: getattr(self.error, fact) for fact in _FACTS}
+            facts = {fact: getattr(self.error, fact) for fact in _FACTS if hasattr(self.error, fact)}
             error = {"class": type(self.error).__name__, **facts}
         event, _ = sanitize({"run_id": self.run_id, "deadline": self.deadline, "error": error})
         return event  # type: ignore[no-any-return]
@@ -227,4 +235,4 @@ _KINDS = {
     )
 }
 #: What an event says of an error: no body of the API, which may be large and hold anything.
-_FACTS = ("message", "method", "path", "status_code", "errors", "retry_after")
+_FACTS = ("message", "method", "path", "status_code", "errors", "retry_after", "last_status", "last_known")

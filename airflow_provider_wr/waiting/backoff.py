@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 #: Seconds that a pause grows to.
 MAX_PAUSE = 60.0
 
+#: The longest Retry-After, in seconds, that is waited out as it is.
+MAX_RETRY_AFTER = 86400.0
+
 
 def pause(failures: int, because: object, *, jitter: Callable[[], float] = random.random) -> float:
     """
@@ -27,7 +30,7 @@ def pause(failures: int, because: object, *, jitter: Callable[[], float] = rando
     """
     seconds = min(MAX_PAUSE, 2.0 ** min(failures, 10)) * jitter()
     asked = because.retry_after if isinstance(because, WRError) else None
-    return (asked or 0.0) + seconds
+    return min(asked or 0.0, MAX_RETRY_AFTER) + seconds
 
 
 def _pause_after(state: RetryCallState) -> float:

@@ -1,4 +1,4 @@
-"""How far a run is, as lines in the task's log."""
+"""How far what is waited for is, as lines in the task's log."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import logging
 import time
 from collections.abc import Callable
 
-from airflow_provider_wr.api.models import Run, RunEvent, RunStage, StageStatus, credits_text
+from airflow_provider_wr.api.models import RunStage, StageStatus, credits_text
 from airflow_provider_wr.api.text import printable
+from airflow_provider_wr.api.watched import State
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ STAGES_SHOWN = 5
 
 class Progress:
     """
-    Logs a line when a run's status, pending count or running stages change, at most one per second.
+    Logs a line when the status, the pending count or the running stages change, at most one per second.
 
     A line reads ``EXECUTING | 3 stages pending | 5 credits | running: X (attempt 1)``.
 
@@ -30,10 +31,10 @@ class Progress:
         self._clock = clock
         self._said: int | None = None
         self._said_at = float("-inf")
-        self._unsaid: Run | RunEvent | None = None
+        self._unsaid: State | None = None
 
-    def see(self, now: Run | RunEvent | None) -> None:
-        """Take what is known of the run now; None is a heartbeat, on which a line held back is said."""
+    def see(self, now: State | None) -> None:
+        """Take what is known now; None is a heartbeat, on which a line held back is said."""
         latest = now or self._unsaid
         if latest is None or not log.isEnabledFor(logging.INFO):
             return
@@ -50,16 +51,16 @@ class Progress:
             log.info("%s", _line(latest, running))
 
 
-def progress_line(now: Run | RunEvent) -> str:
-    """Return one line on how far a run is; what the API did not say is left out."""
+def progress_line(now: State) -> str:
+    """Return one line on how far it is; what the API did not say is left out."""
     return _line(now, _running(now))
 
 
-def _running(now: Run | RunEvent) -> list[RunStage]:
+def _running(now: State) -> list[RunStage]:
     return [stage for stage in now.active_stages if stage.status == StageStatus.RUNNING]
 
 
-def _line(now: Run | RunEvent, running: list[RunStage]) -> str:
+def _line(now: State, running: list[RunStage]) -> str:
     parts = [printable(now.status)]
     if (pending := now.pending_stage_count) is not None:
         parts.append(f"{pending} stage{'' if pending == 1 else 's'} pending")

@@ -59,7 +59,7 @@ def test_all_else_is_as_it_was(text: str) -> None:
 
 
 def test_what_is_too_short_to_be_a_secret_is_not_masked() -> None:
-    redaction.hide("ws_k")
+    redaction.hide("key")
     assert redaction.redact("ws_key") == "ws_key"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from servers import WORKFLOW_ID, RawServer, Script
 
 from airflow_provider_wr.sandbox.server import Sandbox
-from airflow_provider_wr.waiting import backoff
+from airflow_provider_wr.waiting import backoff, rules
 
 from .both import HOOKS, AnyHook, connection
 
@@ -31,6 +32,8 @@ Serve = Callable[..., RawServer]
 @pytest.fixture(autouse=True)
 def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "MAX_PAUSE", 0.02)
+    monkeypatch.setattr(rules, "BURST", math.inf)
+    monkeypatch.setattr(rules, "LAST_LOOK", 0.5)
 
 
 @pytest.fixture

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 from servers import RUN_ID, STREAM_HEAD, Peer, Request, event, run
 
-from airflow_provider_wr.api import calls
+from airflow_provider_wr.api import answers, calls
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRError, WRTimeoutError
 from airflow_provider_wr.hooks.wr import WRAsyncHook
@@ -32,9 +34,9 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counted: Counter[str] = Counter()
     load = WRSettings.load
 
-    def count_and_load(conn_id: str) -> WRSettings:
+    def count_and_load(conn_id: str, **options: Any) -> WRSettings:
         counted[conn_id] += 1
-        return load(conn_id)
+        return load(conn_id, **options)
 
     monkeypatch.setattr(WRSettings, "load", count_and_load)
     return counted
@@ -178,10 +180,10 @@ async def test_a_join_that_is_canceled_leaves_nothing_behind(
     looking, go_on = threading.Event(), threading.Event()
     load = WRSettings.load
 
-    def slow_load(conn_id: str) -> WRSettings:
+    def slow_load(conn_id: str, **options: Any) -> WRSettings:
         looking.set()
         go_on.wait(10)
-        return load(conn_id)
+        return load(conn_id, **options)
 
     monkeypatch.setattr(WRSettings, "load", slow_load)
     joining = asyncio.create_task(wait_for_run())
@@ -198,12 +200,14 @@ async def test_a_connection_that_was_read_long_ago_is_read_again(
 ) -> None:
     server = serve(lambda request, peer: peer.answer(200, run()))
     async with WRAsyncHook() as one:
+        await one.get_run(RUN_ID)
         connect(server.url, api_key="ws_new")
         monkeypatch.setattr(session, "FRESH", 0)
         await asyncio.sleep(0.001)
-        async with WRAsyncHook():
+        async with WRAsyncHook() as other:
+            await other.get_run(RUN_ID)
             await one.get_run(RUN_ID)
-    assert server.requests[0].headers["x-api-key"] == "ws_new"
+    assert [each.headers["x-api-key"] for each in server.requests] == ["ws_k", "ws_new", "ws_new"]
     assert lookups == {"wr_default": 2}
 
 
@@ -286,6 +290,7 @@ async def test_no_wait_outlives_its_deadline_while_others_hold_the_reads(serve: 
 async def test_a_call_whose_time_has_passed_while_it_waited_for_its_turn_has_no_other_time(serve: Serve) -> None:
     serve(lambda request, peer: peer.hang())
     async with WRAsyncHook() as hook:
+        await hook._shared.load()
         with pytest.raises(WRTimeoutError, match="timed out"):
             await asyncio.wait_for(hook._shared.send(calls.get_run(RUN_ID), within=-1.0), 5)
 
@@ -314,12 +319,12 @@ async def test_the_loop_is_free_while_a_connection_is_looked_up(
 ) -> None:
     serve(lambda request, peer: peer.answer(200, run("COMPLETED")))
     looking, go_on = threading.Event(), threading.Event()
-    load: Callable[[str], WRSettings] = WRSettings.load
+    load = WRSettings.load
 
-    def slow_load(conn_id: str) -> WRSettings:
+    def slow_load(conn_id: str, **options: Any) -> WRSettings:
         looking.set()
         assert go_on.wait(10), "the loop was not free to let it go on"
-        return load(conn_id)
+        return load(conn_id, **options)
 
     monkeypatch.setattr(WRSettings, "load", slow_load)
     waiting_task = asyncio.create_task(wait_for_run())
@@ -327,3 +332,70 @@ async def test_the_loop_is_free_while_a_connection_is_looked_up(
         await asyncio.sleep(0)
     go_on.set()
     assert await waiting_task == "COMPLETED"
+
+
+async def test_no_wait_outlives_its_deadline_while_its_connection_is_looked_up(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(lambda request, peer: peer.answer(200, run("COMPLETED")))
+    go_on = threading.Event()
+    load = WRSettings.load
+
+    def slow_load(conn_id: str, **options: Any) -> WRSettings:
+        go_on.wait(10)
+        return load(conn_id, **options)
+
+    monkeypatch.setattr(WRSettings, "load", slow_load)
+    threading.Timer(3, go_on.set).start()
+    started = time.monotonic()
+    said = "was never reached: timed out looking up the Airflow connection 'wr_default'"
+    with pytest.raises(WRTimeoutError, match=said):
+        await wait_for_run(timeout=0.3)
+    assert time.monotonic() - started < 2.5
+    go_on.set()
+    assert shared() == set()
+
+
+async def test_a_lookup_that_fails_while_others_wait_leaves_them_what_was_found(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that joins later looks again, and waits on where that fails; the others have what they had."""
+    serve(lambda request, peer: peer.answer(200, run("COMPLETED")))
+    monkeypatch.setattr(session, "FRESH", 0)
+    look_up = BaseHook.get_connection
+    errors: list[Exception] = []
+
+    def get_connection(conn_id: str) -> Any:
+        if errors:
+            raise errors.pop()
+        return look_up(conn_id)
+
+    monkeypatch.setattr(BaseHook, "get_connection", get_connection)
+    async with WRAsyncHook() as one:
+        await one.get_run(RUN_ID)
+        await asyncio.sleep(0.001)
+        errors += [AirflowNotFoundException("isn't defined")] * 3
+        assert await wait_for_run() == "COMPLETED"
+        assert (await one.get_run(RUN_ID)).status == "COMPLETED"
+    assert not errors
+    assert sum("could not be looked up: isn't defined; retrying" in each for each in caplog.messages) == 3
+
+
+async def test_a_large_answer_is_read_off_the_loop(serve: Serve) -> None:
+    """The run of a great fan-out: the loop is held no longer than its JSON takes, which is read in one go."""
+    stage = {"id": "s", "module": "M", "status": "COMPLETED", "output": {"text": "x" * 100}}
+    body = json.dumps(run("COMPLETED", runStages=[stage] * 20_000))
+    serve(lambda request, peer: peer.answer(200, body, {"Content-Type": "application/json"}))
+    threads: set[str] = set()
+    read_answer = answers.read_answer
+
+    def note_and_read(call: Any, answer: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        return read_answer(call, answer)
+
+    async with WRAsyncHook() as hook:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(answers, "read_answer", note_and_read)
+            assert len((await hook.get_run(RUN_ID)).stages) == 20_000
+    assert threads
+    assert threading.main_thread().name not in threads

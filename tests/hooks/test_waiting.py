@@ -12,6 +12,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 from servers import RUN_ID, STREAM_HEAD, Peer, RawServer, Request, Script, event, free_port, head, run
 
 from airflow_provider_wr.exceptions import (
@@ -116,14 +117,23 @@ def test_a_run_that_ended_before_the_subscription_is_returned_at_once(sandbox: S
     assert [each["endpoint"] for each in sandbox.control.requests()] == ["trigger", "stream", "get_run"]
 
 
-def test_an_error_of_on_event_is_the_callers_own(serve: Serve, hook: AnyHook) -> None:
-    serve(Api(reads=[reading()], streams=[streaming(event(), then="hang")]))
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("mine"), TimeoutError("mine"), OSError("mine"), WRProtocolError("mine"), WRTimeoutError("mine")],
+    ids=repr,
+)
+def test_an_error_of_on_event_is_the_callers_own(serve: Serve, hook: AnyHook, error: Exception) -> None:
+    """It is raised as it is, the wait ends, and its stream is closed."""
+    server = serve(Api(reads=[reading()], streams=[streaming(event(), then="hang")]))
 
     def on_event(event: RunEvent) -> None:
-        raise RuntimeError("mine")
+        raise error
 
-    with pytest.raises(RuntimeError, match="mine"):
+    with pytest.raises(type(error)) as raised:
         hook.wait_for_run(RUN_ID, on_event=on_event)
+    assert raised.value is error
+    assert server.count() == 2
+    server.wait_for(lambda: len(server._peers) <= 1)  # the connection of the reads is kept
 
 
 def test_progress_is_logged(serve: Serve, hook: AnyHook, caplog: pytest.LogCaptureFixture) -> None:
@@ -214,7 +224,7 @@ def test_an_event_of_a_great_fan_out_comes_whole(serve: Serve, hook: AnyHook) ->
     assert len(seen[0].active_stages) == 2000
 
 
-# --- trouble that time may mend ---------------------------------------------------------------------------
+# --- trouble that may pass --------------------------------------------------------------------------------
 
 
 def in_a_second() -> str:
@@ -244,6 +254,12 @@ TROUBLES: dict[str, tuple[list[Script], list[Script]]] = {
             "sends a list": streaming(b"data: []\n\n", then="hang"),
             "sends another run's": streaming(event().replace(RUN_ID.encode(), b"x" * 36), then="hang"),
             "sends an endless event": streaming(b"data: 1\n" * 20_000, then="hang"),
+            "answers 400": answering(400, {"message": "bad"}),
+            "answers 405": answering(405, {"message": "no"}),
+            "answers 409": answering(409, {"message": "already finished"}),
+            "answers 410": answering(410, {"message": "gone"}),
+            "answers 422": answering(422, {"message": "no"}),
+            "answers 204": answering(204),
         }.items()
     },
     **{
@@ -300,6 +316,57 @@ def test_heartbeats_keep_a_stream_alive(serve: Serve, hook: AnyHook, monkeypatch
     server = serve(api)
     assert hook.wait_for_run(RUN_ID, timeout=5, on_event=api.see).status == "COMPLETED"
     assert server.count(lambda request: request.is_stream) == 1
+
+
+def test_a_heartbeat_is_no_news(serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The terminal event is never sent while the heart beats: the run is read, and the stream stays open."""
+    monkeypatch.setattr(rules, "NEWS", 0.15)
+    server = serve(
+        Api(
+            reads=[reading(), reading(), reading(), reading("COMPLETED")],
+            streams=[dripping(STREAM_HEAD + event(), PING)],
+        )
+    )
+    started = time.monotonic()
+    assert hook.wait_for_run(RUN_ID, timeout=10).status == "COMPLETED"
+    assert 0.45 <= time.monotonic() - started < 3  # on a slow machine
+    assert [request.is_stream for request in server.requests] == [True, False, False, False, False]
+
+
+def test_an_event_may_be_cut_where_the_run_is_read(
+    serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came of it before the read is not lost."""
+    monkeypatch.setattr(rules, "NEWS", 0.1)
+
+    def stream(request: Request, peer: Peer) -> None:
+        whole = event("COMPLETED")
+        peer.send(STREAM_HEAD, PING, every=0.15)
+        peer.send(PING + whole[:20], every=0.15)
+        peer.send(whole[20:])
+        peer.hang()
+
+    api = Api(reads=[reading()], streams=[stream])
+    server = serve(api)
+    assert hook.wait_for_run(RUN_ID, timeout=10, on_event=api.see).status == "COMPLETED"
+    assert server.count(lambda request: request.is_stream) == 1
+
+
+@pytest.mark.parametrize("status", [204, 400, 404, 405, 409, 410, 422])
+def test_a_refused_stream_of_a_run_that_has_ended_is_no_error(serve: Serve, hook: AnyHook, status: int) -> None:
+    body = b"" if status == 204 else {"message": "already finished"}
+    server = serve(Api(reads=[reading("COMPLETED")], streams=[answering(status, body)]))
+    assert hook.wait_for_run(RUN_ID).status == "COMPLETED"
+    assert server.count() == 2
+
+
+def test_a_refused_stream_leaves_the_reads(serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At growing intervals; the stream is tried again each time."""
+    monkeypatch.setattr(backoff, "MAX_PAUSE", 60.0)
+    server = serve(Api(reads=[reading()], streams=[answering(409, {"message": "no"})]))
+    with pytest.raises(WRTimeoutError, match="last seen EXECUTING"):
+        hook.wait_for_run(RUN_ID, timeout=1.0)
+    assert 3 <= server.count() <= 40
 
 
 @pytest.mark.parametrize("retry_after", [lambda: "1", in_a_second], ids=["seconds", "date"])
@@ -359,13 +426,17 @@ def test_the_server_goes_and_comes_back(sandbox: Sandbox, hook: AnyHook, connect
         servers[1].close()
 
 
-def test_each_turn_of_a_wait_pauses(serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream that ends at once must not become a flood of requests."""
-    monkeypatch.setattr(backoff, "MAX_PAUSE", 60.0)
-    server = serve(Api(reads=[reading()], streams=[streaming()]))
+@pytest.mark.parametrize("stream", [streaming(event()), streaming(event(), then="reset"), streaming()])
+def test_a_wait_makes_no_more_than_a_request_a_second(
+    serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch, stream: Script
+) -> None:
+    """A stream that tells one event and closes must not become a flood of requests."""
+    monkeypatch.setattr(backoff, "MAX_PAUSE", 0.0)
+    monkeypatch.setattr(rules, "BURST", 4)
+    server = serve(Api(reads=[reading()], streams=[stream]))
     with pytest.raises(WRTimeoutError):
-        hook.wait_for_run(RUN_ID, timeout=0.5)
-    assert server.count() < 100
+        hook.wait_for_run(RUN_ID, timeout=4.0)
+    assert 6 <= server.count() <= 4 + 4 + 3 + 1  # the burst, one a second, the rest of a turn, the last look
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -391,19 +462,26 @@ def test_a_run_that_is_not_visible_yet_is_waited_for(
     assert server.count() > 2
 
 
-# --- trouble that time cannot mend ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("met_by", ["read", "stream"])
-@pytest.mark.parametrize("status", [400, 409, 418, 422])
-def test_a_wait_ends_at_once_for_what_time_cannot_mend(
-    serve: Serve, hook: AnyHook, met_by: str, status: int
+def test_a_pause_does_not_pass_over_the_moment_when_a_run_should_be_visible(
+    serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refusing = answering(status, {"message": "no"})
-    if met_by == "read":
-        server = serve(Api(reads=[refusing], streams=[streaming(then="hang")]))
-    else:
-        server = serve(Api(reads=[reading()], streams=[refusing]))
+    """Whatever the API asks for; with less time than that, the deadline comes first."""
+    monkeypatch.setattr(rules, "NOT_YET_VISIBLE", 0.3)
+    serve(answering(404, {"message": "Run not found"}, {"Retry-After": "60"}))
+    started = time.monotonic()
+    with pytest.raises(WRNotFoundError, match="Run not found"):
+        hook.wait_for_run(RUN_ID, timeout=10)
+    assert 0.3 <= time.monotonic() - started < 2  # on a slow machine
+    with pytest.raises(WRTimeoutError, match="was never reached: 404 Run not found"):
+        hook.wait_for_run(RUN_ID, timeout=0.1)
+
+
+# --- trouble that time cannot change ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [400, 409, 418, 422])
+def test_a_wait_ends_at_once_when_its_read_is_refused(serve: Serve, hook: AnyHook, status: int) -> None:
+    server = serve(Api(reads=[answering(status, {"message": "no"})], streams=[streaming(then="hang")]))
     with pytest.raises(WRError, match=f"answered {status}: no") as caught:
         hook.wait_for_run(RUN_ID)
     assert type(caught.value) is (WRError if status == 418 else WRValidationError)
@@ -449,6 +527,92 @@ def test_a_key_is_rotated_during_a_wait(sandbox: Sandbox, hook: AnyHook, connect
     assert hook.get_run(run_id).status == "COMPLETED"
 
 
+# --- the Airflow connection -------------------------------------------------------------------------------
+
+
+class Secrets:
+    """A secrets backend that fails the next lookups, if told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.errors: list[Exception] = []
+        self.lookups = 0
+        self._look_up = BaseHook.get_connection
+        monkeypatch.setattr(BaseHook, "get_connection", self)
+
+    def __call__(self, conn_id: str) -> Any:
+        self.lookups += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return self._look_up(conn_id)
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> Secrets:
+    return Secrets(monkeypatch)
+
+
+AWAY = [RuntimeError("503 of the secrets backend"), OSError("reset"), TimeoutError("timed out")]
+NOT_DEFINED = AirflowNotFoundException("The conn_id `wr_default` isn't defined")
+
+
+def test_a_wait_outlives_a_connection_that_cannot_be_looked_up_just_now(
+    serve: Serve, hook: AnyHook, secrets: Secrets, caplog: pytest.LogCaptureFixture
+) -> None:
+    serve(Api(reads=[reading("COMPLETED")], streams=[streaming(then="hang")]))
+    secrets.errors = list(AWAY)
+    assert hook.wait_for_run(RUN_ID, timeout=10).status == "COMPLETED"
+    assert secrets.lookups == 4
+    said = "the Airflow connection 'wr_default' could not be looked up: 503 of the secrets backend; retrying in "
+    assert any(message.startswith(said) for message in caplog.messages)
+
+
+def test_a_wait_outlives_a_lookup_that_fails_once_its_key_was_refused(
+    serve: Serve, hook: AnyHook, secrets: Secrets, connect: Connect
+) -> None:
+    """Airflow 3 calls a connection that its secrets backend cannot look up "not defined"."""
+
+    def script(request: Request, peer: Peer) -> None:
+        if request.headers["x-api-key"] == "ws_k":
+            connect(server.url, api_key="ws_new")
+            secrets.errors = [NOT_DEFINED, *AWAY, NOT_DEFINED]
+            peer.answer(401, {"message": "Invalid API key"})
+        else:
+            peer.answer(200, run("COMPLETED"))
+
+    server = serve(script)
+    assert hook.wait_for_run(RUN_ID, timeout=10).status == "COMPLETED"
+    assert secrets.lookups == 7
+    assert server.count() == 2
+
+
+def test_a_connection_that_was_never_found_ends_a_wait_at_once(hook: AnyHook, secrets: Secrets) -> None:
+    secrets.errors = [NOT_DEFINED]
+    with pytest.raises(AirflowNotFoundException):
+        hook.wait_for_run(RUN_ID, timeout=10)
+    assert secrets.lookups == 1
+
+
+@pytest.mark.parametrize("error", [PermissionError("denied"), WRValidationError("the API key is missing")])
+def test_a_connection_that_may_not_be_used_ends_a_wait_at_once(
+    hook: AnyHook, secrets: Secrets, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    if isinstance(error, PermissionError):
+        secrets.errors = [error]
+    else:
+        monkeypatch.setenv("AIRFLOW_CONN_WR_DEFAULT", '{"conn_type": "wr"}')
+    with pytest.raises(type(error), match=str(error)):
+        hook.wait_for_run(RUN_ID, timeout=10)
+    assert secrets.lookups == 1
+
+
+def test_time_runs_out_while_the_connection_cannot_be_looked_up(hook: AnyHook, secrets: Secrets) -> None:
+    secrets.errors = [RuntimeError("503")] * 10_000
+    started = time.monotonic()
+    with pytest.raises(WRTimeoutError, match=f"run {RUN_ID} was never reached: the Airflow connection .* 503$"):
+        hook.wait_for_run(RUN_ID, timeout=0.3)
+    assert time.monotonic() - started < 2.5  # on a slow machine
+
+
 # --- the deadline -----------------------------------------------------------------------------------------
 
 
@@ -483,35 +647,62 @@ NEVER_ENDING: dict[str, tuple[Script, Script]] = {
 }
 
 
+NEVER_READ = [reads for name, (reads, _) in NEVER_ENDING.items() if "of the read" in name or "to the read" in name]
+NEVER_READ += [NEVER_ENDING[name][0] for name in ("500 of both", "pages of a proxy", "404", "resets")]
+
+
 @pytest.mark.parametrize(("reads", "streams"), NEVER_ENDING.values(), ids=NEVER_ENDING)
 def test_a_wait_does_not_outlive_its_deadline(serve: Serve, hook: AnyHook, reads: Script, streams: Script) -> None:
     server = serve(Api(reads=[reads], streams=[streams]))
     fuse = threading.Timer(5, server.close)  # so that the test ends where the wait does not
     fuse.start()
     started = time.monotonic()
-    with pytest.raises(WRTimeoutError, match=f"wait for run {RUN_ID} timed out after 0.3 s; the run, last seen "):
+    with pytest.raises(WRTimeoutError, match=f"the wait timed out after 0.3 s; run {RUN_ID}(,| was)") as raised:
         hook.wait_for_run(RUN_ID, timeout=0.3)
     took = time.monotonic() - started
     fuse.cancel()
-    assert 0.3 <= took < 2.5  # on a slow machine
+    was_read = reads not in NEVER_READ
+    assert ("was never reached: " in str(raised.value)) is not was_read
+    assert ("last seen " in str(raised.value)) is was_read
+    assert 0.3 <= took < 3  # on a slow machine; the last look may take half a second
 
 
 def test_a_wait_for_a_server_that_is_not_there_ends_at_its_deadline(hook: AnyHook, connect: Connect) -> None:
     connect(f"http://127.0.0.1:{free_port()}")
     started = time.monotonic()
-    with pytest.raises(WRTimeoutError, match="last seen not seen, goes on"):
+    with pytest.raises(WRTimeoutError) as raised:
         hook.wait_for_run(RUN_ID, timeout=0.3)
     assert 0.3 <= time.monotonic() - started < 2.5  # on a slow machine
+    reached = f"run {RUN_ID} was never reached: no connection could be made: "
+    assert str(raised.value).startswith(f"the wait timed out after 0.3 s; {reached}")
+    assert "goes on" not in str(raised.value)
 
 
-@pytest.mark.parametrize("timeout", [0, -5])
-def test_a_deadline_that_has_passed_already_ends_the_wait_at_once(
-    serve: Serve, hook: AnyHook, timeout: float
+@pytest.mark.parametrize("options", [{"timeout": 0}, {"timeout": -5}, {"deadline": 1.7e9}], ids=repr)
+def test_a_wait_that_wakes_up_after_its_deadline_looks_once(
+    serve: Serve, hook: AnyHook, options: dict[str, float]
 ) -> None:
-    server = serve(Api(reads=[reading()], streams=[streaming(then="hang")]))
-    with pytest.raises(WRTimeoutError):
-        hook.wait_for_run(RUN_ID, timeout=timeout)
-    assert server.count() == 0
+    server = serve(Api(reads=[reading(), reading("COMPLETED")], streams=[streaming(then="hang")]))
+    with pytest.raises(WRTimeoutError, match="last seen EXECUTING, goes on"):
+        hook.wait_for_run(RUN_ID, **options)
+    assert server.count() == 1
+    assert hook.wait_for_run(RUN_ID, **options).status == "COMPLETED"
+    assert server.count() == 2
+
+
+def test_a_run_that_ends_unseen_is_seen_at_the_deadline(serve: Serve, hook: AnyHook) -> None:
+    """Heartbeats go on, and the terminal event was lost."""
+    serve(Api(reads=[reading(), reading("COMPLETED")], streams=[dripping(STREAM_HEAD, PING)]))
+    assert hook.wait_for_run(RUN_ID, timeout=0.3).status == "COMPLETED"
+
+
+def test_the_error_names_the_timeout_that_was_given(serve: Serve, hook: AnyHook) -> None:
+    """Also where the wait is the rest of one that began earlier."""
+    serve(Api(reads=[reading()], streams=[streaming(then="hang")]))
+    with pytest.raises(WRTimeoutError, match="timed out after 5 s; "):
+        hook.wait_for_run(RUN_ID, timeout=5, deadline=time.time() + 0.1)
+    with pytest.raises(WRTimeoutError, match="the wait timed out; "):
+        hook.wait_for_run(RUN_ID, timeout=None, deadline=time.time() + 0.1)
 
 
 def test_without_a_deadline_a_wait_takes_as_long_as_it_takes(

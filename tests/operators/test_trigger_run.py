@@ -215,7 +215,7 @@ def test_time_runs_out_and_says_so(sandbox: Sandbox, way: str) -> None:
     assert time.monotonic() - started < 4
     error = done.errors["trigger"]
     assert type(error) is WRTimeoutError
-    assert "timed out after 0." in str(error)
+    assert "timed out after 0.5 s" in str(error)
     assert sandbox.control.runs()[0]["id"] in str(error)
 
 
@@ -235,15 +235,36 @@ def test_where_airflow_ends_the_wait_it_is_said_that_the_run_goes_on(
                 super().execute(context)
                 self.resume_execution("__fail__", {{"error": {error!r}}}, context)
 
-        Abandoned(task_id="trigger", {options})
+        Abandoned(task_id="trigger", {options}, {updating(seconds=600)})
         """
     )
     (started,) = sandbox.control.runs()
     assert type(done.errors["trigger"]) is kind
     assert str(done.errors["trigger"]) == (
-        f"the wait for run {started['id']} timed out after 7 s; the run goes on: "
+        f"the wait timed out after 7 s; run {started['id']}, last seen EXECUTING, goes on: "
         f"White Rabbit has no call to cancel it; see {sandbox.url}/runs/{started['id']}"
     )
+
+
+@pytest.mark.parametrize("error", ["Trigger timeout", "Trigger/execution timeout"])
+def test_where_airflow_ends_the_wait_for_a_run_that_has_completed_that_is_a_success(
+    sandbox: Sandbox, error: str
+) -> None:
+    sandbox.control.fault("trigger", finish_first=True)
+    done = run_tasks(
+        f"""
+        class Abandoned(WRTriggerRunOperator):
+            def execute(self, context):
+                super().execute(context)
+                return self.resume_execution("__fail__", {{"error": {error!r}}}, context)
+
+        Abandoned(task_id="trigger", timeout=7)
+        """
+    )
+    (started,) = sandbox.control.runs()
+    assert done.states == {"trigger": "success"}
+    assert done.xcoms["trigger"]["return_value"] == started["id"]
+    assert done.xcoms["trigger"]["run"]["status"] == "COMPLETED"
 
 
 def test_a_key_that_is_refused_is_no_failed_run(sandbox: Sandbox, way: str) -> None:
@@ -260,7 +281,7 @@ def test_a_key_that_is_refused_is_no_failed_run(sandbox: Sandbox, way: str) -> N
 @remembers
 def test_a_retry_goes_on_with_the_run_that_an_earlier_try_started(sandbox: Sandbox, way: str) -> None:
     """Try 1 cannot ask about its run; try 2 finds it, and starts none."""
-    sandbox.control.fault("stream", status=422)
+    sandbox.control.fault("get_run", status=422)
     done = trigger(f"{way}, retries=1, timeout=20, {updating(seconds=30)}")
     assert (done.states, done.tries) == ({"trigger": "success"}, {"trigger": 2})
     (started,) = sandbox.control.runs()
@@ -272,7 +293,7 @@ def test_a_retry_goes_on_with_the_run_that_an_earlier_try_started(sandbox: Sandb
 @remembers
 def test_a_retry_takes_the_result_of_a_run_that_has_completed_meanwhile(sandbox: Sandbox) -> None:
     sandbox.control.fault("trigger", finish_first=True)
-    sandbox.control.fault("stream", status=422)
+    sandbox.control.fault("get_run", status=422)
     done = trigger("wait_for_completion=True, retries=1, timeout=20")
     assert (done.states, done.tries) == ({"trigger": "success"}, {"trigger": 2})
     assert len(sandbox.control.runs()) == 1
@@ -280,7 +301,7 @@ def test_a_retry_takes_the_result_of_a_run_that_has_completed_meanwhile(sandbox:
 
 @pytest.mark.parametrize("durable", [False] if AIRFLOW_V_3_3_PLUS else [False, True])
 def test_without_memory_a_retry_starts_another(sandbox: Sandbox, durable: bool) -> None:
-    sandbox.control.fault("stream", status=422)
+    sandbox.control.fault("get_run", status=422)
     done = trigger(f"wait_for_completion=True, durable={durable}, retries=1, timeout=20")
     assert done.tries == {"trigger": 2}
     assert len(sandbox.control.runs()) == 2

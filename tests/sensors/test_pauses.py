@@ -77,6 +77,23 @@ def test_with_backoff_reschedule_pauses_for_longer_the_longer_it_waits(serve: Se
     assert waited / 4 < next_pause(waited=waited) < 2 * waited + 5  # each pause is about twice the one before
 
 
+@pytest.mark.usefixtures("airflow_db")
+def test_a_poke_waits_out_what_the_api_asks_for(serve: Serve, slept: list[float]) -> None:
+    """But not past the deadline."""
+    answers = iter(["0", "30", "2", "1000000"])
+
+    def script(request: Request, peer: Peer) -> None:
+        if (seconds := next(answers, None)) is not None:
+            peer.answer(429, b"", {"Retry-After": seconds})
+        else:
+            peer.answer(200, run("COMPLETED"))
+
+    serve(script)
+    sensor = f"WRRunSensor(task_id='wait', run_id={RUN_ID!r}, poke_interval=7, timeout=100)"
+    assert run_tasks(sensor).states == {"wait": "success"}
+    assert slept == [7, 30, 7, pytest.approx(100, abs=5)]
+
+
 def next_pause(*, waited: float) -> float:
     """Return the seconds for which a sensor that has waited for so long is rescheduled."""
     from airflow.exceptions import AirflowRescheduleException

@@ -6,15 +6,21 @@ import time
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowNotFoundException,
+    AirflowSensorTimeout,
+    AirflowTaskTimeout,
+    BaseHook,
+)
 from airflow.providers.common.compat.version_compat import (
     AIRFLOW_V_3_0_PLUS,
     AIRFLOW_V_3_1_PLUS,
     AIRFLOW_V_3_3_PLUS,
 )
 from dags.running import DagRun, run_tasks
-from hooks.conftest import Serve
-from servers import RUN_ID, STREAM_HEAD, Peer, Request, event, run
+from hooks.conftest import Connect, Serve
+from servers import RUN_ID, STREAM_HEAD, Peer, Request, event, free_port, run
 
 from airflow_provider_wr.exceptions import (
     WRAuthError,
@@ -141,7 +147,7 @@ def test_the_execution_timeout_holds_while_the_sensor_is_deferred(start: Start) 
     assert done.states == {"wait": "failed"}
     error = done.errors["wait"]
     assert type(error) is AirflowTaskTimeout
-    assert str(error).startswith(f"Sensor has timed out after 0.4 s; run {run_id} goes on")
+    assert str(error).startswith(f"Sensor has timed out after 0.4 s; run {run_id}, last seen EXECUTING, goes on")
 
 
 @pytest.mark.parametrize("error", ["Trigger timeout", "Trigger/execution timeout"])
@@ -165,8 +171,8 @@ def test_where_airflow_ends_the_wait_it_is_said_that_the_run_goes_on(
     )
     assert type(done.errors["wait"]) is kind
     assert str(done.errors["wait"]) == (
-        f"Sensor has timed out after 7 s; run {run_id} goes on: White Rabbit has no call to cancel it; "
-        f"see {sandbox.url}/runs/{run_id}"
+        f"Sensor has timed out after 7 s; run {run_id}, last seen EXECUTING, goes on: "
+        f"White Rabbit has no call to cancel it; see {sandbox.url}/runs/{run_id}"
     )
 
 
@@ -181,6 +187,74 @@ def test_no_read_outlives_the_timeout(serve: Serve, mode: str) -> None:
     done = wait(RUN_ID, mode, "timeout=0.5")
     assert type(done.errors["wait"]) is AirflowSensorTimeout
     assert time.monotonic() - started < 3.5  # on a slow machine; four attempts would take more
+
+
+@pytest.mark.parametrize("error", ["Trigger timeout", "Trigger/execution timeout"])
+def test_where_airflow_ends_the_wait_for_a_run_that_has_completed_that_is_a_success(
+    serve: Serve, error: str
+) -> None:
+    server = serve(lambda request, peer: peer.answer(200, run("COMPLETED")))
+    done = run_tasks(
+        f"""
+        class Abandoned(WRRunSensor):
+            def execute(self, context):
+                return self.resume_execution("__fail__", {{"error": {error!r}}}, context)
+
+        Abandoned(task_id="wait", run_id={RUN_ID!r}, timeout=7)
+        """
+    )
+    assert done.states == {"wait": "success"}
+    assert done.xcoms["wait"]["return_value"]["status"] == "COMPLETED"
+    assert server.count() == 1
+
+
+def test_a_run_that_completes_before_a_worker_is_free_to_say_that_time_ran_out_is_a_success(serve: Serve) -> None:
+    """The trigger's last look has seen it EXECUTING; the worker's sees it COMPLETED."""
+    statuses = iter(["EXECUTING"] * 3)  # the poke that defers, the trigger's first look, and its last
+
+    def script(request: Request, peer: Peer) -> None:
+        if request.is_stream:
+            peer.send(STREAM_HEAD, event())
+            peer.hang()
+        else:
+            peer.answer(200, run(next(statuses, "COMPLETED")))
+
+    server = serve(script)
+    assert wait(RUN_ID, "deferred", "timeout=0.5").states == {"wait": "success"}
+    assert server.count(lambda request: not request.is_stream) == 4
+
+
+def test_a_run_that_ends_unseen_is_seen_at_the_deadline(serve: Serve, mode: str) -> None:
+    """The last poke is at the deadline, whatever the interval; the stream tells nothing."""
+    started = time.monotonic()
+    seconds = 2.0
+
+    def script(request: Request, peer: Peer) -> None:
+        if request.is_stream:
+            peer.drip(STREAM_HEAD, b":ping\n\n")
+        else:
+            peer.answer(200, run("COMPLETED" if time.monotonic() - started > seconds else "EXECUTING"))
+
+    serve(script)
+    started = time.monotonic()
+    options = MODES[mode].replace("poke_interval=0.05", "poke_interval=60")
+    done = run_tasks(f"WRRunSensor(task_id='wait', run_id={RUN_ID!r}, {options}, timeout={seconds})")
+    if done.states == {"wait": "failed"}:  # looked at a moment too early
+        raise AssertionError(done.errors)
+    assert time.monotonic() - started < 30
+
+
+def test_a_run_that_was_never_reached_does_not_go_on(connect: Connect, mode: str) -> None:
+    connect(f"http://127.0.0.1:{free_port()}", run_url="https://dashboard.example/{run_id}")
+    error = wait(RUN_ID, mode, "timeout=0.3").errors["wait"]
+    assert type(error) is AirflowSensorTimeout
+    never = "could not be" if mode == "reschedule" else "was never"
+    text = str(error)
+    assert text.startswith(
+        f"Sensor has timed out after 0.3 s; run {RUN_ID} {never} reached: no connection could be"
+    )
+    assert "goes on" not in text
+    assert "dashboard" not in text
 
 
 # --- "could not ask" --------------------------------------------------------------------------------------
@@ -269,6 +343,48 @@ def test_a_run_that_nobody_knows_is_not_waited_for_forever(
     serve(lambda request, peer: peer.answer(404, {"message": "Run not found"}))
     done = wait(RUN_ID, quick_mode, "timeout=20")
     assert type(done.errors["wait"]) is WRNotFoundError
+
+
+def test_a_poke_does_not_pass_over_the_moment_when_a_run_should_be_visible(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_wr.waiting import rules
+
+    monkeypatch.setattr(rules, "NOT_YET_VISIBLE", 0.5)
+    serve(lambda request, peer: peer.answer(404, {"message": "Run not found"}))
+    started = time.monotonic()
+    done = run_tasks(f"WRRunSensor(task_id='wait', run_id={RUN_ID!r}, poke_interval=60, timeout=300)")
+    assert type(done.errors["wait"]) is WRNotFoundError
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("options", ["poke_interval=0.05", "mode='reschedule', poke_interval=0.05"])
+def test_a_connection_that_cannot_be_looked_up_just_now_is_waited_for(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, options: str
+) -> None:
+    """Airflow 3 calls it "not defined", which ends no wait that has found it before."""
+    statuses = iter(["EXECUTING", "EXECUTING"])
+    serve(lambda request, peer: peer.answer(200, run(next(statuses, "COMPLETED"))))
+    look_up = BaseHook.get_connection
+    lookups = []
+
+    def get_connection(conn_id: str) -> Any:
+        lookups.append(conn_id)
+        if len(lookups) == 1 and "reschedule" in options:
+            raise RuntimeError("503")
+        if 3 <= len(lookups) <= 5:
+            raise AirflowNotFoundException("isn't defined")
+        return look_up(conn_id)
+
+    monkeypatch.setattr(BaseHook, "get_connection", get_connection)
+    done = run_tasks(f"WRRunSensor(task_id='wait', run_id={RUN_ID!r}, {options}, timeout=20)")
+    assert done.states == {"wait": "success"}
+    assert len(lookups) > 5
+
+
+def test_a_connection_that_was_never_found_ends_the_wait_at_once(quick_mode: str) -> None:
+    done = wait(RUN_ID, quick_mode, "wr_conn_id='wr_nowhere', timeout=20")
+    assert type(done.errors["wait"]) is AirflowNotFoundException
 
 
 def test_a_run_id_that_is_no_uuid_is_refused_at_once(serve: Serve, quick_mode: str) -> None:

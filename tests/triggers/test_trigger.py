@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import XCom
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, XCom
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from hooks.conftest import Connect, Serve
@@ -87,7 +87,12 @@ async def test_the_event_says_that_time_has_run_out(serve: Serve, seconds: float
     started = time.time()
     payload = await fire(WRRunTrigger(run_id=RUN_ID, deadline=started + seconds))
     assert time.time() - started < max(0, seconds) + 0.5
-    assert type(WaitEnd.from_event(payload).error) is WRTimeoutError
+    error = WaitEnd.from_event(payload).error
+    assert isinstance(error, WRTimeoutError)
+    assert (error.last_status, error.last_known.partition(":")[0]) == (
+        "EXECUTING",
+        f"run {RUN_ID}, last seen EXECUTING, goes on",
+    )
     assert payload["deadline"] == started + seconds
 
 
@@ -115,7 +120,7 @@ async def test_the_deadline_is_absolute_for_the_triggerer_that_takes_over(serve:
 
 
 async def test_an_exception_that_is_not_ours_is_left_to_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(conn_id: str) -> WRSettings:
+    def fail(conn_id: str, **options: Any) -> WRSettings:
         raise ZeroDivisionError("a fault")
 
     monkeypatch.setattr(WRSettings, "load", fail)
@@ -126,8 +131,35 @@ async def test_an_exception_that_is_not_ours_is_left_to_airflow(monkeypatch: pyt
 
 async def test_an_unknown_connection_is_left_to_airflow() -> None:
     with pytest.raises(Exception, match="wr_nowhere"):
-        await fire(WRRunTrigger(run_id=RUN_ID, wr_conn_id="wr_nowhere", deadline=time.time() + 5))
+        await fire(WRRunTrigger(run_id=RUN_ID, wr_conn_id="wr_nowhere", grace=60))
     assert shared() == set()
+
+
+async def test_a_connection_that_the_worker_has_found_is_waited_for(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow 3 calls a connection whose lookup fails "not defined": that ends no wait."""
+    serve(lambda request, peer: _completed(request, peer, {"id": "1", "module": "M", "status": "COMPLETED"}))
+    look_up = BaseHook.get_connection
+    errors: list[Exception] = [AirflowNotFoundException("isn't defined"), RuntimeError("503")]
+
+    def get_connection(conn_id: str) -> Any:
+        if errors:
+            raise errors.pop()
+        return look_up(conn_id)
+
+    monkeypatch.setattr(BaseHook, "get_connection", get_connection)
+    payload = await fire(WRRunTrigger(run_id=RUN_ID, deadline=time.time() + 20))
+    assert WaitEnd.from_event(payload).error is None
+    assert errors == []
+
+
+@pytest.mark.parametrize("late", [1, 86400])
+async def test_a_triggerer_that_was_down_past_the_deadline_looks_once(serve: Serve, late: float) -> None:
+    server = serve(lambda request, peer: peer.answer(200, run("COMPLETED")))
+    payload = await fire(WRRunTrigger(run_id=RUN_ID, deadline=time.time() - late))
+    assert WaitEnd.from_event(payload).error is None
+    assert server.count() == 1
 
 
 # --- what is stored ---------------------------------------------------------------------------------------
@@ -278,7 +310,7 @@ async def test_a_kill_only_says_that_the_run_still_running(serve: Serve, caplog:
 async def test_many_triggers_share_one_connection_lookup(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     lookups = []
     load = WRSettings.load
-    monkeypatch.setattr(WRSettings, "load", lambda conn_id: (lookups.append(conn_id), load(conn_id))[1])
+    monkeypatch.setattr(WRSettings, "load", lambda conn_id, **_: (lookups.append(conn_id), load(conn_id))[1])
     serve(lambda request, peer: _completed(request, peer, {"id": "1", "module": "M", "status": "COMPLETED"}))
     await asyncio.gather(*(fire(WRRunTrigger(run_id=RUN_ID)) for _ in range(20)))
     assert lookups == ["wr_default"]

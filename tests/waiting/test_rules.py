@@ -6,6 +6,8 @@ import itertools
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 from tenacity import RetryCallState
 
 from airflow_provider_wr.api import watched
+from airflow_provider_wr.api.calls import Call
+from airflow_provider_wr.api.watched import Watched
 from airflow_provider_wr.exceptions import (
     WRAuthError,
     WRConnectionError,
@@ -26,17 +30,17 @@ from airflow_provider_wr.exceptions import (
     WRTimeoutError,
     WRValidationError,
 )
-from airflow_provider_wr.models import Run, RunEvent
+from airflow_provider_wr.models import Run, RunEvent, RunStage
 from airflow_provider_wr.waiting import backoff, rules
 from airflow_provider_wr.waiting.progress import Progress, progress_line
 from airflow_provider_wr.waiting.progress import log as progress_log
 from airflow_provider_wr.waiting.rules import (
+    Connect,
     Follower,
     FollowStream,
     OpenStream,
     Pause,
-    ReadRun,
-    Reconnect,
+    Read,
     Step,
     StreamEnd,
     advance,
@@ -59,11 +63,8 @@ EXECUTING, COMPLETED, FAILED, CANCELED = map(a_run, ("EXECUTING", "COMPLETED", "
 BROKEN = WRConnectionError("reset")
 NOT_FOUND = WRNotFoundError("no such run")
 REFUSED = WRAuthError("Invalid API key", status_code=401)
-SILENT, FLOWED, TOLD = (
-    StreamEnd(had_events=False),
-    StreamEnd(had_events=True),
-    StreamEnd(had_events=True, saw_terminal=True),
-)
+ENDS, QUIET, TOLD = StreamEnd(), StreamEnd(is_quiet=True), StreamEnd(saw_terminal=True)
+BREAKS = StreamEnd(error=BROKEN)
 
 
 # --- the rules, as scripts --------------------------------------------------------------------------------
@@ -77,12 +78,16 @@ class Turn(NamedTuple):
     took: float = 0.0
 
 
+def connects(answer: object = None, *, took: float = 0.0) -> Turn:
+    return Turn(Connect, answer, took)
+
+
 def opens(answer: object = None, *, took: float = 0.0) -> Turn:
     return Turn(OpenStream, answer, took)
 
 
 def reads(answer: object, *, took: float = 0.0) -> Turn:
-    return Turn(ReadRun, answer, took)
+    return Turn(Read, answer, took)
 
 
 def follows(answer: StreamEnd, *, took: float = 0.0) -> Turn:
@@ -93,28 +98,48 @@ def pauses(seconds: float) -> Turn:
     return Turn(Pause, None, seconds)
 
 
-reconnects = Turn(Reconnect)
+def play(script: Iterable[Turn], *, timeout: float | None = None, connected: bool = True) -> Run:
+    """
+    Answer the steps of a wait as the script says; it must end with the script's last answer.
 
-
-def play(script: Iterable[Turn], *, timeout: float | None = None) -> Run:
-    """Answer the steps of a wait as the script says; it must end with the script's last answer."""
+    :param connected: whether the first lookup of the Airflow connection goes well and is not in the script.
+    """
     now = 1000.0
-    steps = rules.wait(watched.run(RUN), timeout=timeout, clock=lambda: now, jitter=lambda: 1.0)
+    steps = rules.wait(watched.run(RUN), within=timeout, limit=timeout, clock=lambda: now, jitter=lambda: 1.0)
     answer: object = None
-    for turn in script:
+    time_is_up = False
+    for turn in itertools.chain([connects()] if connected else [], script):
         step = advance(steps, answer)
-        assert isinstance(step, turn.step)
+        assert isinstance(step, turn.step), f"{step} comes before {turn}"
+        left = None if timeout is None else 1000.0 + timeout - now
         if isinstance(step, Pause):
             assert step.within == pytest.approx(turn.took)
-        elif timeout is None:
-            assert step.within is None
+            assert left is None or step.within <= left
+        elif left is not None and left <= 0:
+            assert step.within == pytest.approx(rules.LAST_LOOK) or time_is_up
+            time_is_up = True
         else:
-            assert step.within == pytest.approx(1000.0 + timeout - now)
+            assert step.within == (left if left is None else pytest.approx(left))
         now += turn.took
         answer = turn.answer
     run = advance(steps, answer)
     assert isinstance(run, Run), f"the wait goes on with {run}"
     return run
+
+
+@pytest.fixture
+def _no_limit_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "BURST", 1000)
+
+
+STREAM_REFUSALS = [
+    pytest.param(WRValidationError("already finished", status_code=409), id="409"),
+    pytest.param(WRValidationError("bad", status_code=400), id="400"),
+    pytest.param(WRNotFoundError("no stream", status_code=404), id="404"),
+    pytest.param(WRError("method not allowed", status_code=405), id="405"),
+    pytest.param(WRError("gone", status_code=410), id="410"),
+    pytest.param(WRProtocolError("the stream is not text/event-stream", status_code=200), id="200 with JSON"),
+]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +148,7 @@ def play(script: Iterable[Turn], *, timeout: float | None = None) -> Run:
         pytest.param([opens(), reads(COMPLETED)], COMPLETED, id="ended before the subscription"),
         pytest.param([opens(), reads(FAILED)], FAILED, id="failed before the subscription"),
         pytest.param(
-            [opens(), reads(EXECUTING), follows(FLOWED), reads(CANCELED)], CANCELED, id="ends while it is followed"
+            [opens(), reads(EXECUTING), follows(ENDS), reads(CANCELED)], CANCELED, id="ends while it is followed"
         ),
         pytest.param(
             [opens(), reads(EXECUTING), follows(TOLD), reads(COMPLETED)], COMPLETED, id="told of its end"
@@ -134,40 +159,34 @@ def play(script: Iterable[Turn], *, timeout: float | None = None) -> Run:
                 *(reads(EXECUTING), pauses(2), reads(BROKEN), pauses(4), reads(COMPLETED)),
             ],
             COMPLETED,
-            id="told of its end, and not to be read so yet: no stream is opened again",
+            id="told of its end, which cannot be read yet: no stream is opened again",
         ),
         pytest.param(
             [
-                *(opens(), reads(EXECUTING), follows(FLOWED), reads(EXECUTING), pauses(1)),
+                *(opens(), reads(EXECUTING), follows(QUIET, took=285), reads(EXECUTING)),
+                *(follows(QUIET, took=285), reads(COMPLETED)),
+            ],
+            COMPLETED,
+            id="heartbeats are no news: the run is read, and the same stream followed on",
+        ),
+        pytest.param(
+            [
+                *(opens(), reads(EXECUTING), follows(ENDS), reads(EXECUTING), pauses(1)),
                 *(opens(), reads(COMPLETED)),
             ],
             COMPLETED,
-            id="stream ends after some events",
+            id="stream ends",
         ),
         pytest.param(
             [
-                *(opens(), reads(EXECUTING), follows(SILENT), reads(EXECUTING), pauses(1)),
-                *(opens(), reads(EXECUTING), follows(SILENT), reads(COMPLETED)),
-            ],
-            COMPLETED,
-            id="stream ends without a word",
-        ),
-        pytest.param(
-            [
-                *(
-                    opens(),
-                    reads(EXECUTING),
-                    follows(StreamEnd(had_events=True, error=BROKEN)),
-                    reads(EXECUTING),
-                    pauses(1),
-                ),
+                *(opens(), reads(EXECUTING), follows(BREAKS), reads(EXECUTING), pauses(1)),
                 *(opens(), reads(COMPLETED)),
             ],
             COMPLETED,
             id="stream breaks",
         ),
         pytest.param(
-            [opens(), reads(EXECUTING), follows(StreamEnd(had_events=False, error=BROKEN)), reads(COMPLETED)],
+            [opens(), reads(EXECUTING), follows(BREAKS), reads(COMPLETED)],
             COMPLETED,
             id="ends with the stream broken",
         ),
@@ -176,71 +195,83 @@ def play(script: Iterable[Turn], *, timeout: float | None = None) -> Run:
         ),
         pytest.param(
             [
-                *(opens(WRProtocolError("HTML")), pauses(1), reads(EXECUTING)),
-                *(opens(WRProtocolError("HTML")), pauses(2), reads(COMPLETED)),
+                *(opens(BROKEN), pauses(1), reads(EXECUTING), opens(WRServerError("down")), pauses(2)),
+                *(reads(EXECUTING), opens(), reads(COMPLETED)),
             ],
             COMPLETED,
-            id="never a stream: the run is read instead",
+            id="a stream that is down is opened again after each good read",
         ),
         pytest.param(
             [
-                *(opens(BROKEN), pauses(1), reads(BROKEN), pauses(2)),
-                *(opens(), reads(BROKEN), pauses(4), opens(), reads(COMPLETED)),
+                *(opens(BROKEN), pauses(1), reads(BROKEN), pauses(2), reads(BROKEN), pauses(4)),
+                *(reads(EXECUTING), opens(), reads(COMPLETED)),
             ],
             COMPLETED,
-            id="neither answers for a while",
+            id="neither answers for a while: one request for each pause",
         ),
         pytest.param(
             [
                 *(opens(WRRateLimitError("limit", retry_after=30.0)), pauses(31)),
-                *(reads(WRServerError("down", retry_after=7.0)), pauses(9), opens(), reads(COMPLETED)),
+                *(reads(WRServerError("down", retry_after=7.0)), pauses(9), reads(COMPLETED)),
             ],
             COMPLETED,
             id="Retry-After comes before the pause",
         ),
         pytest.param(
             [
-                *(opens(WRProtocolError("HTML")), pauses(1), reads(WRProtocolError("cut off")), pauses(2)),
-                *(opens(), reads(COMPLETED)),
+                *(opens(WRProtocolError("HTML")), reads(WRProtocolError("cut off")), pauses(1)),
+                *(reads(EXECUTING), opens(), reads(COMPLETED)),
             ],
             COMPLETED,
             id="answers that are not as promised",
         ),
         pytest.param(
-            [opens(NOT_FOUND), pauses(1), reads(NOT_FOUND, took=20), pauses(2), opens(), reads(COMPLETED)],
+            [opens(NOT_FOUND), reads(NOT_FOUND), pauses(1), reads(EXECUTING), opens(), reads(COMPLETED)],
             COMPLETED,
             id="not visible yet",
         ),
-        pytest.param([opens(REFUSED), reconnects, reads(COMPLETED)], COMPLETED, id="key renewed, stream"),
         pytest.param(
-            [opens(), reads(REFUSED), reconnects, opens(), reads(COMPLETED)], COMPLETED, id="key renewed, read"
+            [opens(), reads(NOT_FOUND, took=29.5), pauses(0.5), reads(COMPLETED)],
+            COMPLETED,
+            id="not visible yet: no pause passes over the end of the 30 s",
         ),
+        pytest.param([opens(REFUSED), connects(), reads(COMPLETED)], COMPLETED, id="key renewed, stream"),
+        pytest.param([opens(), reads(REFUSED), connects(), reads(COMPLETED)], COMPLETED, id="key renewed, read"),
         pytest.param(
             [
-                *(opens(), reads(REFUSED), reconnects, opens(), reads(EXECUTING), follows(FLOWED, took=3600)),
-                *(reads(REFUSED), reconnects, opens(), reads(COMPLETED)),
+                *(opens(), reads(REFUSED), connects(), reads(EXECUTING), opens(), reads(EXECUTING)),
+                *(follows(ENDS, took=3600), reads(REFUSED), connects(), reads(COMPLETED)),
             ],
             COMPLETED,
             id="key renewed twice, and good for an hour in between",
         ),
         pytest.param(
-            [opens(), reads(a_run("PAUSED")), follows(FLOWED), reads(COMPLETED)], COMPLETED, id="unknown status"
+            [
+                *(opens(), reads(REFUSED), connects(BROKEN), pauses(1), connects(BROKEN), pauses(2)),
+                *(connects(took=100), reads(COMPLETED)),
+            ],
+            COMPLETED,
+            id="the Airflow connection cannot be looked up again for a while",
+        ),
+        pytest.param(
+            [opens(), reads(a_run("PAUSED")), follows(ENDS), reads(COMPLETED)], COMPLETED, id="unknown status"
         ),
         pytest.param(
             [
-                *(opens(BROKEN), pauses(1), reads(EXECUTING), opens(BROKEN), pauses(2), reads(EXECUTING)),
-                *(opens(), reads(EXECUTING), follows(SILENT), reads(EXECUTING), pauses(4)),
-                *(opens(), reads(EXECUTING), follows(FLOWED), reads(EXECUTING), pauses(1)),
-                *(opens(), reads(EXECUTING), follows(SILENT), reads(EXECUTING), pauses(2)),
+                *(opens(), reads(EXECUTING), follows(ENDS, took=19), reads(EXECUTING), pauses(1)),
+                *(opens(), reads(EXECUTING), follows(ENDS, took=19), reads(EXECUTING), pauses(2)),
+                *(opens(), reads(EXECUTING), follows(ENDS, took=20), reads(EXECUTING), pauses(1)),
+                *(opens(), reads(EXECUTING), follows(ENDS, took=19), reads(EXECUTING), pauses(2)),
                 *(opens(), reads(COMPLETED)),
             ],
             COMPLETED,
-            id="pauses grow, and fall back once events flow",
+            id="pauses grow, and fall back after a stream that lived for a while",
         ),
         pytest.param(
             [
-                *(turn for s in (1, 2, 4, 8, 16, 32, 60, 60) for turn in (opens(), reads(BROKEN), pauses(s))),
-                *(opens(), reads(COMPLETED)),
+                *(opens(), reads(BROKEN)),
+                *(turn for s in (1, 2, 4, 8, 16, 32, 60, 60) for turn in (pauses(s), reads(BROKEN))),
+                *(pauses(60), reads(COMPLETED)),
             ],
             COMPLETED,
             id="pauses grow to a minute",
@@ -248,88 +279,193 @@ def play(script: Iterable[Turn], *, timeout: float | None = None) -> Run:
     ],
 )
 @pytest.mark.parametrize("timeout", [pytest.param(None, id="for ever"), pytest.param(86400.0, id="a day")])
+@pytest.mark.usefixtures("_no_limit_of_requests")
 def test_a_wait_that_ends_with_the_run(script: list[Turn], result: Run, timeout: float | None) -> None:
     assert play(script, timeout=timeout) == result
+
+
+@pytest.mark.parametrize("refusal", STREAM_REFUSALS)
+@pytest.mark.usefixtures("_no_limit_of_requests")
+def test_a_stream_that_is_refused_says_nothing_of_the_run(refusal: WRError) -> None:
+    """The run is read at once, and then at growing intervals."""
+    assert play([opens(refusal), reads(COMPLETED)]) == COMPLETED
+    turns = [turn for s in (1, 2, 4, 8, 16, 32, 60) for turn in (opens(refusal), reads(EXECUTING), pauses(s))]
+    assert play([*turns, opens(refusal), reads(COMPLETED)]) == COMPLETED
+
+
+def test_the_first_lookup_of_the_connection_may_fail_for_a_while() -> None:
+    script = [connects(BROKEN), pauses(1), connects(WRTimeoutError("timed out")), pauses(2), connects()]
+    assert play([*script, reads(COMPLETED)], connected=False) == COMPLETED
+
+
+def test_a_wait_makes_no_more_than_a_request_a_second_on_average() -> None:
+    """A stream that tells one event and closes, at once and every time; the jitter is at its least."""
+    now, requests = 0.0, 0
+    steps = rules.wait(watched.run(RUN), within=120.0, clock=lambda: now, jitter=lambda: 0.0)
+    answer: object = None
+    with suppress(WRTimeoutError):
+        while isinstance(step := advance(steps, answer), Step):
+            answer = {Read: EXECUTING, FollowStream: ENDS}.get(type(step))
+            requests += isinstance(step, (Read, OpenStream))
+            assert requests <= now + rules.BURST + 3  # three in each turn
+            if isinstance(step, Pause):
+                now += step.within
+    assert now == 120
+    assert requests > 60  # and not much less, where the pauses are as short as can be
 
 
 @pytest.mark.parametrize(
     ("script", "error"),
     [
-        pytest.param([opens(WRValidationError("bad"))], WRValidationError("bad"), id="400"),
+        pytest.param([opens(), reads(WRValidationError("bad"))], WRValidationError("bad"), id="400"),
         pytest.param([opens(), reads(WRError("teapot", status_code=418))], WRError("teapot"), id="418"),
-        pytest.param([opens(NOT_FOUND, took=30)], NOT_FOUND, id="not found after 30 s"),
+        pytest.param([opens(), reads(NOT_FOUND, took=30)], NOT_FOUND, id="not found after 30 s"),
         pytest.param(
-            [opens(), reads(EXECUTING), follows(FLOWED, took=29), reads(NOT_FOUND, took=2)],
+            [opens(), reads(NOT_FOUND, took=28), pauses(1), reads(NOT_FOUND), pauses(1), reads(NOT_FOUND)],
+            NOT_FOUND,
+            id="looked for until the end of the 30 s, and not longer",
+        ),
+        pytest.param(
+            [opens(), reads(EXECUTING), follows(ENDS, took=29), reads(NOT_FOUND, took=2)],
             NOT_FOUND,
             id="not found any more",
         ),
-        pytest.param([opens(REFUSED), reconnects, reads(REFUSED)], REFUSED, id="key refused twice"),
+        pytest.param([opens(REFUSED), connects(), reads(REFUSED)], REFUSED, id="key refused twice"),
         pytest.param(
-            [opens(), reads(REFUSED), reconnects, opens(REFUSED)], REFUSED, id="key refused twice, stream"
+            [opens(), reads(REFUSED), connects(), reads(EXECUTING), opens(REFUSED)],
+            REFUSED,
+            id="key refused twice, stream",
         ),
         pytest.param(
-            [opens(REFUSED), reconnects._replace(answer=WRValidationError("no key"))],
+            [opens(REFUSED), connects(WRValidationError("no key"))],
             WRValidationError("no key"),
-            id="the connection cannot be read",
+            id="the connection is wrong",
         ),
         pytest.param(
-            # A key that may read the run but not its stream: reading the connection again does not help.
-            [opens(REFUSED), reconnects, reads(EXECUTING), opens(REFUSED)],
+            # A key that may read the run but not its stream: looking the connection up again does not help.
+            [opens(REFUSED), connects(), reads(EXECUTING), opens(REFUSED)],
             REFUSED,
             id="stream refused twice, the run not",
         ),
     ],
 )
-def test_a_wait_that_time_cannot_mend(script: list[Turn], error: WRError) -> None:
+@pytest.mark.parametrize("timeout", [pytest.param(None, id="for ever"), pytest.param(86400.0, id="a day")])
+def test_a_wait_that_ends_with_an_error(script: list[Turn], error: WRError, timeout: float | None) -> None:
     with pytest.raises(WRError) as raised:
-        play(script)
+        play(script, timeout=timeout)
     assert (type(raised.value), raised.value.message) == (type(error), error.message)
 
 
+TIMED_OUT = WRTimeoutError("timed out waiting for the answer")
+GOES_ON = f"run {RUN}, last seen EXECUTING, goes on: White Rabbit has no call to cancel it"
+
+
 @pytest.mark.parametrize(
-    ("script", "seen"),
+    ("script", "known"),
     [
-        pytest.param([opens(took=10)], "not seen", id="opening"),
-        pytest.param([opens(WRTimeoutError("timed out"), took=10)], "not seen", id="opening, cut off"),
-        pytest.param([opens(), reads(EXECUTING, took=10)], "EXECUTING", id="reading"),
-        pytest.param([opens(), reads(WRTimeoutError("timed out"), took=10)], "not seen", id="reading, cut off"),
-        pytest.param([opens(), reads(EXECUTING), follows(FLOWED, took=10)], "EXECUTING", id="following"),
+        pytest.param([opens(took=10), reads(EXECUTING)], GOES_ON, id="opening"),
+        pytest.param([opens(TIMED_OUT, took=10), reads(EXECUTING)], GOES_ON, id="opening, cut off"),
+        pytest.param([opens(), reads(EXECUTING, took=10)], GOES_ON, id="reading: that was the last look"),
+        pytest.param([opens(), reads(TIMED_OUT, took=10), reads(EXECUTING)], GOES_ON, id="reading, cut off"),
         pytest.param(
-            [
-                opens(),
-                reads(EXECUTING),
-                follows(StreamEnd(had_events=True, error=WRTimeoutError("timed out")), took=10),
-            ],
-            "EXECUTING",
+            [opens(), reads(EXECUTING), follows(ENDS, took=10), reads(EXECUTING)], GOES_ON, id="following"
+        ),
+        pytest.param(
+            [opens(), reads(EXECUTING), follows(StreamEnd(error=TIMED_OUT), took=10), reads(EXECUTING)],
+            GOES_ON,
             id="following, cut off",
         ),
-        pytest.param([opens(REFUSED, took=10)], "not seen", id="refused"),
-        pytest.param([opens(REFUSED), reconnects._replace(took=10)], "not seen", id="reading the connection"),
-        pytest.param([opens(NOT_FOUND, took=10)], "not seen", id="not found"),
         pytest.param(
-            [opens(WRValidationError("bad"), took=10)], "not seen", id="a bad request, too late to matter"
+            [opens(), reads(EXECUTING), follows(ENDS, took=10), reads(BROKEN)],
+            f"run {RUN}, last seen EXECUTING, could not be reached since: reset",
+            id="seen, and then not any more",
         ),
-        pytest.param([opens(BROKEN, took=9.5), pauses(0.5)], "not seen", id="pausing, no longer than is left"),
         pytest.param(
-            [opens(WRRateLimitError("limit", retry_after=3600.0)), pauses(10)],
-            "not seen",
-            id="a Retry-After too far",
+            [opens(BROKEN, took=10), reads(WRServerError("down", status_code=503))],
+            f"run {RUN} was never reached: 503 down",
+            id="never reached",
+        ),
+        pytest.param(
+            [opens(NOT_FOUND, took=10), reads(WRNotFoundError("no such run", status_code=404))],
+            f"run {RUN} was never reached: 404 no such run",
+            id="not found within the 30 s",
+        ),
+        pytest.param(
+            [opens(), reads(NOT_FOUND, took=9), pauses(1), reads(NOT_FOUND)],
+            f"run {RUN} was never reached: no such run",
+            id="a pause ends with the time, and the end of a wait with a look",
+        ),
+        pytest.param(
+            [opens(REFUSED, took=10), connects(), reads(EXECUTING)], GOES_ON, id="key refused, and renewed"
+        ),
+        pytest.param(
+            [opens(), reads(REFUSED, took=10), connects(), reads(REFUSED)],
+            f"run {RUN} was never reached: 401 Invalid API key",
+            id="key refused",
+        ),
+        pytest.param(
+            [opens(REFUSED), connects(BROKEN, took=10), connects(BROKEN)],
+            f"run {RUN} was never reached: reset",
+            id="the connection cannot be looked up",
+        ),
+        pytest.param(
+            [opens(), reads(WRValidationError("bad"), took=10), reads(WRValidationError("bad"))],
+            f"run {RUN} was never reached: bad",
+            id="a bad request, too late to matter",
+        ),
+        pytest.param(
+            [
+                *(opens(), reads(EXECUTING), follows(TOLD), reads(EXECUTING), pauses(1), reads(EXECUTING)),
+                *(pauses(2), reads(EXECUTING), pauses(4), reads(EXECUTING), pauses(3), reads(EXECUTING)),
+            ],
+            GOES_ON,
+            id="a pause that is longer than what is left",
+        ),
+        pytest.param(
+            [opens(WRRateLimitError("limit", retry_after=3600.0)), pauses(10), reads(EXECUTING)],
+            GOES_ON,
+            id="a Retry-After that is longer than what is left",
         ),
     ],
 )
-def test_a_wait_that_runs_out_of_time(script: list[Turn], seen: str) -> None:
+@pytest.mark.usefixtures("_no_limit_of_requests")
+def test_a_wait_that_runs_out_of_time(script: list[Turn], known: str) -> None:
     with pytest.raises(WRTimeoutError) as raised:
         play(script, timeout=10.0)
-    assert raised.value.message == (
-        f"the wait for run {RUN} timed out after 10 s; the run, last seen {seen}, goes on: White Rabbit has no "
-        "call to cancel it"
-    )
+    assert str(raised.value) == f"the wait timed out after 10 s; {known}"
+    assert raised.value.last_known == known
+    assert raised.value.last_status == ("EXECUTING" if "EXECUTING" in known else None)
+    # The same script, and the run has ended when it is looked at for the last time.
+    *before, last = script
+    if last.step is Read and last.took == 0:
+        assert play([*before, reads(COMPLETED)], timeout=10.0) == COMPLETED
 
 
-@pytest.mark.parametrize("timeout", [0.0, -5.0])
-def test_a_wait_without_time_asks_nothing(timeout: float) -> None:
+@pytest.mark.parametrize("timeout", [0.0, -5.0, -1e9])
+def test_a_wait_that_wakes_up_too_late_looks_once(timeout: float) -> None:
+    assert play([reads(COMPLETED)], timeout=timeout) == COMPLETED
+    assert play([reads(REFUSED), connects(), reads(COMPLETED)], timeout=timeout) == COMPLETED
+    with pytest.raises(WRTimeoutError, match=GOES_ON):
+        play([reads(EXECUTING)], timeout=timeout)
+    with pytest.raises(WRTimeoutError, match=f"; run {RUN} could not be reached: reset"):
+        play([reads(BROKEN)], timeout=timeout)
+    with pytest.raises(WRTimeoutError, match=f"; run {RUN} could not be reached: reset"):
+        play([connects(BROKEN)], timeout=timeout, connected=False)
+
+
+def test_the_last_look_has_a_small_time_of_its_own() -> None:
     with pytest.raises(WRTimeoutError):
-        play([], timeout=timeout)
+        play([reads(REFUSED, took=5)], timeout=0.0)
+    with pytest.raises(WRTimeoutError):
+        play([connects(took=5)], timeout=0.0, connected=False)
+
+
+def test_a_run_that_was_never_seen_has_no_page() -> None:
+    link = "https://dashboard.example/run"
+    with pytest.raises(WRTimeoutError, match=rf"cancel it; see {link}$"):
+        play([connects(link), reads(EXECUTING)], timeout=0.0, connected=False)
+    with pytest.raises(WRTimeoutError, match=r"reached: reset$"):
+        play([connects(link), reads(BROKEN)], timeout=0.0, connected=False)
 
 
 def test_a_status_seen_in_time_cannot_forge_a_log() -> None:
@@ -339,18 +475,58 @@ def test_a_status_seen_in_time_cannot_forge_a_log() -> None:
 
 
 def test_what_a_wait_says_while_it_looks_again(caplog: pytest.LogCaptureFixture) -> None:
+    """What changes comes first: Airflow's log view does not wrap."""
+    missing = WRNotFoundError("Run not found", status_code=404, method="GET", path="/v1/x")
     with caplog.at_level(logging.INFO, "airflow_provider_wr.waiting"):
         play(
             [
-                *(opens(BROKEN), pauses(1), reads(EXECUTING)),
-                *(opens(), reads(EXECUTING), follows(SILENT), reads(EXECUTING), pauses(2)),
+                *(opens(), reads(missing), pauses(1), reads(EXECUTING)),
+                *(opens(), reads(EXECUTING), follows(ENDS), reads(EXECUTING), pauses(2)),
                 *(opens(), reads(COMPLETED)),
             ]
         )
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("WARNING", f"Run {RUN}: {BROKEN}; retrying in 1.0 s"),
-        ("INFO", f"Run {RUN}: its stream ended; retrying in 2.0 s"),
+        ("WARNING", f"404 Run not found; retrying in 1.0 s (run {RUN})"),
+        ("INFO", f"the stream ended; retrying in 2.0 s (run {RUN})"),
     ]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Another thing to wait for, which ends otherwise than a run."""
+
+    status: str
+    pending_stage_count: int | None = None
+    total_usage: float | None = None
+    active_stages: tuple[RunStage, ...] = ()
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.status == "TIMED_OUT"
+
+
+def test_another_thing_is_waited_for_by_the_same_rules() -> None:
+    execution = Watched(
+        "component execution",
+        "e1",
+        Call("GET", "/v1/e/e1", None, lambda body: Execution(body["status"])),
+        Call("GET", "/v1/e/e1/stream", None, None),
+        lambda data: Execution(data),
+    )
+    progress = Progress()
+    follower = Follower(execution, progress, None)
+    assert follower.feed(b"data: COMPLETED\n\n") is None
+    assert follower.feed(b"data: TIMED_OUT\n\n") == TOLD
+    steps = rules.wait(execution, within=0.0, limit=5.0, clock=lambda: 0.0)
+    assert isinstance(advance(steps, None), Connect)
+    assert isinstance(advance(steps, None), Read)
+    with pytest.raises(WRTimeoutError, match="; component execution e1, last seen COMPLETED, goes on") as raised:
+        advance(steps, Execution("COMPLETED"))
+    assert "run" not in raised.value.message
+    steps = rules.wait(execution, within=0.0, clock=lambda: 0.0)
+    advance(steps, None)
+    advance(steps, None)
+    assert advance(steps, Execution("TIMED_OUT")) == Execution("TIMED_OUT")
 
 
 # --- whatever happens -------------------------------------------------------------------------------------
@@ -379,16 +555,16 @@ def in_turn(answers: st.SearchStrategy[Any]) -> st.SearchStrategy[Iterator[Any]]
 SERVERS: st.SearchStrategy[dict[type[Step], Iterator[Any]]] = st.fixed_dictionaries(
     {
         OpenStream: in_turn(st.none() | ERRORS),
-        ReadRun: in_turn(st.sampled_from([EXECUTING, a_run("PAUSED"), COMPLETED]) | ERRORS),
+        Read: in_turn(st.sampled_from([EXECUTING, a_run("PAUSED"), COMPLETED]) | ERRORS),
         FollowStream: in_turn(st.builds(StreamEnd, st.booleans(), st.booleans(), st.none() | ERRORS)),
-        Reconnect: st.just(itertools.repeat(None)),
+        Connect: in_turn(st.none() | ERRORS),
         Pause: st.just(itertools.repeat(None)),
     }
 )
 
 
-#: Open, read, follow, read; and as many again, once, with the Airflow connection read anew in between.
-MOST_STEPS_IN_A_TURN = 9
+#: A read, and open, read, follow, read; and as many again, once, with the connection looked up anew in between.
+MOST_STEPS_IN_A_TURN = 12
 
 
 @given(SERVERS, st.none() | st.floats(-1, 100))
@@ -398,7 +574,7 @@ def test_each_turn_of_the_loop_pauses_or_ends(
     """Even a server that answers at once, whatever it answers, is asked only a few times between two pauses."""
     now, asked = 0.0, 0
     answer: object = None
-    steps = rules.wait(watched.run(RUN), timeout=timeout, clock=lambda: now, jitter=lambda: 0.5)
+    steps = rules.wait(watched.run(RUN), within=timeout, clock=lambda: now, jitter=lambda: 0.5)
     try:
         for _ in range(60):
             step = advance(steps, answer)
@@ -408,10 +584,14 @@ def test_each_turn_of_the_loop_pauses_or_ends(
             answer = next(server[type(step)])
             if timeout is not None:
                 assert step.within is not None
-                assert now + step.within <= timeout + 1e-9
+                assert now + step.within <= max(0, timeout) + rules.LAST_LOOK + 1e-9
             if isinstance(step, Pause):
                 assert step.within > 0
+                assert timeout is None or now + step.within <= timeout + 1e-9
                 now += step.within
+                asked = 0
+            elif isinstance(answer, StreamEnd) and answer.is_quiet:
+                now += rules.NEWS if step.within is None else min(rules.NEWS, step.within)
                 asked = 0
             else:
                 asked += 1
@@ -454,15 +634,15 @@ STARTED, ENDED = an_event("EXECUTING"), an_event("COMPLETED")
 @pytest.mark.parametrize(
     ("chunks", "seen", "end"),
     [
-        pytest.param([b""], [], SILENT, id="nothing"),
-        pytest.param([HEARTBEAT, b"data: :ping\n\n", b""], [None, None], SILENT, id="heartbeats"),
-        pytest.param([told(STARTED), HEARTBEAT, b""], [STARTED, None], FLOWED, id="event"),
-        pytest.param([told(STARTED)[:30], told(STARTED)[30:], b""], [STARTED], FLOWED, id="event in two chunks"),
-        pytest.param([told(STARTED)[:30], b""], [], SILENT, id="half an event"),
+        pytest.param([b""], [], ENDS, id="nothing"),
+        pytest.param([HEARTBEAT, b"data: :ping\n\n", b""], [None, None], ENDS, id="heartbeats"),
+        pytest.param([told(STARTED), HEARTBEAT, b""], [STARTED, None], ENDS, id="event"),
+        pytest.param([told(STARTED)[:30], told(STARTED)[30:], b""], [STARTED], ENDS, id="event in two chunks"),
+        pytest.param([told(STARTED)[:30], b""], [], ENDS, id="half an event"),
         pytest.param(
             [told(STARTED) + told(ENDED) + told(STARTED)], [STARTED, ENDED], TOLD, id="nothing after the end"
         ),
-        pytest.param([told(an_event("PAUSED")), b""], [an_event("PAUSED")], FLOWED, id="unknown status"),
+        pytest.param([told(an_event("PAUSED")), b""], [an_event("PAUSED")], ENDS, id="unknown status"),
     ],
 )
 def test_following(chunks: list[bytes], seen: list[RunEvent | None], end: StreamEnd) -> None:
@@ -476,14 +656,40 @@ def test_following(chunks: list[bytes], seen: list[RunEvent | None], end: Stream
     assert events == list(filter(None, seen))
 
 
-@pytest.mark.parametrize(("chunks", "flowed"), [([HEARTBEAT], False), ([told(STARTED)], True)])
-def test_following_a_stream_that_breaks(chunks: list[bytes], flowed: bool) -> None:
-    follower = Follower(watched.run(RUN), Progress(), None)
-    assert [follower.feed(chunk) for chunk in chunks] == [None]
-    end = follower.feed(b"data: 1\n" * 200 + b"\n")
+def test_following_a_stream_that_breaks() -> None:
+    end = Follower(watched.run(RUN), Progress(), None).feed(b"data: 1\n" * 200 + b"\n")
     assert end is not None
     assert isinstance(end.error, WRProtocolError)
-    assert end == StreamEnd(flowed, error=end.error)
+    assert end == StreamEnd(error=end.error)
+
+
+def test_a_stream_with_no_news_is_quiet() -> None:
+    """Heartbeats are no news; after each quiet end the time begins anew."""
+    now = 0.0
+    follower = Follower(watched.run(RUN), Progress(), None, clock=lambda: now)
+    ends = {}
+    for now in range(0, 2000, 15):  # the clock reads it
+        chunk = told(STARTED) if now in (150, 300) else HEARTBEAT
+        if (end := follower.feed(chunk)) is not None:
+            ends[now] = end
+    assert ends == {
+        300 + 285: QUIET,
+        300 + 2 * 285: QUIET,
+        300 + 3 * 285: QUIET,
+        300 + 4 * 285: QUIET,
+        300 + 5 * 285: QUIET,
+    }
+    assert follower.feed(told(ENDED)) == TOLD
+
+
+@pytest.mark.parametrize("error", [WRProtocolError("mine"), WRConnectionError("mine"), TimeoutError("mine")])
+def test_an_error_of_on_event_is_no_end_of_the_stream(error: Exception) -> None:
+    def on_event(event: RunEvent) -> None:
+        raise error
+
+    follower = Follower(watched.run(RUN), Progress(), on_event)
+    with pytest.raises(type(error), match="mine"):
+        follower.feed(told(STARTED))
 
 
 # --- pauses -----------------------------------------------------------------------------------------------
@@ -502,6 +708,7 @@ def test_following_a_stream_that_breaks(chunks: list[bytes], flowed: bool) -> No
         pytest.param(0, 0.5, WRRateLimitError("x", retry_after=7.0), 7.5, id="Retry-After"),
         pytest.param(0, 0.5, WRRateLimitError("x"), 0.5, id="429 without one"),
         pytest.param(0, 0.5, OSError("x"), 0.5, id="any error"),
+        pytest.param(0, 0.5, WRServerError("x", retry_after=1e12), 86400.5, id="Retry-After of centuries"),
     ],
 )
 def test_a_pause(failures: int, jitter: float, because: object, seconds: float) -> None:
