@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
+
+# Not the module: Airflow puts one in its place that counts frames in its own way.
+from warnings import warn, warn_explicit
 
 from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
@@ -20,9 +22,11 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_wr.lineage import KnowsRun
 from airflow_provider_wr.links.wr import WRRunLink
+from airflow_provider_wr.sensors import in_triggerer
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.triggers.base import StartTriggerArgs
 
     from airflow_provider_wr.exceptions import WRError
     from airflow_provider_wr.models import Run
@@ -54,6 +58,9 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
     template_fields: Sequence[str] = ("run_id", "wr_conn_id")
     operator_extra_links = (WRRunLink(),)
 
+    # Airflow asks before the constructor is through.
+    _start_wanted = _end_wanted = _made = False
+
     def __init__(
         self,
         *,
@@ -77,22 +84,29 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
         self.deferrable = deferrable or start_from_trigger or end_from_trigger
         self.allowed_statuses = tuple(allowed_statuses)
         self.stage_outputs = stage_outputs
-        self.end_from_trigger = end_from_trigger
-        self.start_from_trigger = start_from_trigger
         self._error: WRError | None = None
         self._goes_on: str | None = None
-        if end_from_trigger:
-            self._prepare_end()
-        if start_from_trigger:
-            self._prepare_start()
+        self._start_wanted = start_from_trigger
+        self._end_wanted = end_from_trigger
+        self._warned: set[str] = set()
+        self._ends_in_triggerer()
+        self._triggerer_args()
+        self._made = True
 
     @classmethod
     def partial(cls, *, start_from_trigger: bool = False, **kwargs: Any) -> Any:
         """Prepare a mapped sensor, which Airflow cannot start in the triggerer."""
         if start_from_trigger:
-            _warn("start", kwargs.get("task_id"), "Airflow cannot do so for a mapped task")
+            reason = "Airflow cannot do so for a mapped task"
+            warn(_needs_worker("start", kwargs.get("task_id"), reason), stacklevel=2)
             kwargs["deferrable"] = True
         return super().partial(**kwargs)
+
+    def resolve_template_files(self) -> None:
+        """Look again what may start and end in the triggerer: Airflow has read the DAG's file to its end."""
+        super().resolve_template_files()
+        self._ends_in_triggerer()
+        self._triggerer_args()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait, in whatever mode, and return the run."""
@@ -215,30 +229,33 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
             ),
         )
 
-    def _prepare_end(self) -> None:
-        from airflow_provider_wr.sensors.from_trigger import cannot_end
+    def _ends_in_triggerer(self) -> bool:
+        if not self._end_wanted:
+            return False
+        try:
+            in_triggerer.check_end(self, WRRunSensor)
+        except in_triggerer.NeedsWorker as reason:
+            self._warn("end", reason)
+            return False
+        return True
 
-        if reason := cannot_end(self):
-            _warn("end", self.task_id, reason)
-            self.end_from_trigger = False
-
-    def _prepare_start(self) -> None:
+    def _triggerer_args(self) -> StartTriggerArgs | None:
+        """Return what Airflow starts in the triggerer; None when the sensor starts in a worker."""
         from airflow.triggers.base import StartTriggerArgs
 
-        from airflow_provider_wr.sensors.from_trigger import CannotStart, check_can_start, template
         from airflow_provider_wr.triggers.wr import CLASSPATH, GRACE
 
+        if not self._start_wanted:
+            return None
         try:
-            check_can_start(self)
-            templates = {field: template(self, field) for field in self.template_fields}
-        except CannotStart as reason:
-            _warn("start", self.task_id, str(reason))
-            self.start_from_trigger = False
-            return
+            templates = in_triggerer.check_start(self, WRRunSensor)
+        except in_triggerer.NeedsWorker as reason:
+            self._warn("start", reason)
+            return None
         # Airflow's own limit is the least of this timeout and the execution timeout.
         timeout = self._limit + GRACE
         execution_timeout = self.execution_timeout.total_seconds() if self.execution_timeout else timeout
-        self.start_trigger_args = StartTriggerArgs(
+        return StartTriggerArgs(
             trigger_cls=CLASSPATH,
             trigger_kwargs={
                 **templates,
@@ -248,6 +265,23 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
             next_method="execute_complete",
             timeout=timedelta(seconds=timeout),
         )
+
+    # What Airflow asks, when it has read the DAG's file and when it runs the task.
+    end_from_trigger = in_triggerer.Asked(_ends_in_triggerer, False)
+    start_from_trigger = in_triggerer.Asked(lambda self: self._triggerer_args() is not None, False)
+    start_trigger_args = in_triggerer.Asked(_triggerer_args, None)
+
+    def _warn(self, what: str, reason: in_triggerer.NeedsWorker) -> None:
+        if what in self._warned:
+            return
+        self._warned.add(what)
+        text = _needs_worker(what, self.task_id, str(reason))
+        if self._made:
+            # No line of the DAG's file is running any more.
+            where = self.dag.fileloc if self.has_dag() else __file__  # type: ignore[no-untyped-call]
+            warn_explicit(text, UserWarning, where, lineno=1)
+        else:
+            warn(text, stacklevel=5)  # past the constructor and Airflow's wrapper of it
 
     @property
     def _trigger_options(self) -> dict[str, Any]:
@@ -274,9 +308,5 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
         )
 
 
-def _warn(what: str, task_id: str | None, reason: str) -> None:
-    warnings.warn(
-        f"{task_id} cannot {what} in the triggerer, and does so in a worker: {reason}",
-        UserWarning,
-        stacklevel=4,  # to which Airflow adds 2, for a wrapper of its own
-    )
+def _needs_worker(what: str, task_id: str | None, reason: str) -> str:
+    return f"{task_id} cannot {what} in the triggerer, and does so in a worker: {reason}"
