@@ -47,10 +47,10 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
     :param wr_conn_id: the Airflow connection, of type ``wr`` (templated).
     :param deferrable: wait in the triggerer, on the run's stream of events, without a worker slot; otherwise
         the run is read every ``poke_interval`` seconds. Default: Airflow's ``[operators] default_deferrable``.
-    :param start_from_trigger: start in the triggerer, without a worker (Airflow 3.3 and later). Where that
-        cannot work, a warning says why, and the sensor starts in a worker and defers.
+    :param start_from_trigger: start in the triggerer, without a worker (Airflow 3.3 and later). Where that is
+        not known to be the same, a warning says why, and the sensor starts in a worker and defers.
     :param end_from_trigger: end in the triggerer too when the run ended as allowed (Airflow 3.3 and later).
-        Where that cannot work, a warning says why.
+        Where that is not known to be the same, a warning says why, and the sensor ends in a worker.
     :param allowed_statuses: the endings that are a success.
     :param stage_outputs: False leaves the outputs of the stages out of the result.
     """
