@@ -297,6 +297,7 @@ def test_a_subclass_may_need_a_worker_so_it_has_one(kind: type[WRRunSensor], opt
 
 def read_to_the_end(dag: DAG) -> tuple[dict[str, Any], set[str]]:
     """Return the sensor as Airflow keeps it, and what is said when the DAG's file was read to its end."""
+    dag.fileloc = "/dags/waits.py"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         dag.resolve_template_files()  # Airflow calls it before it asks for anything
@@ -360,13 +361,14 @@ def test_a_task_that_maps_over_the_result_later() -> None:
     assert kept["start_trigger_args"]["trigger_kwargs"]["__var"]["end_from_trigger"] is False
 
 
-def test_a_setting_that_is_changed_later() -> None:
+@pytest.mark.parametrize("asked", [["start"], ["end"], ["start", "end"]], ids=str)
+def test_a_setting_that_is_changed_later(asked: list[str]) -> None:
     dag = DAG("waits", schedule=None)
-    sensor, said = make(dag)
+    sensor, said = make(dag, start_from_trigger="start" in asked, end_from_trigger="end" in asked)
     assert said == set()
-    sensor.on_success_callback = [nothing]
+    sensor.on_execute_callback = [nothing]
     _, said = read_to_the_end(dag)
-    assert said == {told("end", "on_success_callback counts only there")}
+    assert said == {told(what, "on_execute_callback counts only there") for what in asked}
 
 
 def test_it_is_said_once_and_holds_in_copies() -> None:
@@ -388,6 +390,7 @@ def test_airflow_starts_no_mapped_sensor_there() -> None:
     with dag, pytest.warns(UserWarning, match="cannot do so for a mapped task") as caught:
         WRRunSensor.partial(task_id="wait", start_from_trigger=True).expand(run_id=[RUN_ID])
     assert {each.filename for each in caught} == {__file__}
+    assert (WRRunSensor.start_from_trigger, WRRunSensor.start_trigger_args) == (False, None)
     kept, said = read_to_the_end(dag)
     assert said == set()
     assert kept.get("start_from_trigger", False) is False
