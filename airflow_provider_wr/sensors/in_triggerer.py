@@ -15,15 +15,26 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from jinja2 import Environment, TemplateError, nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from airflow.providers.common.compat.sdk import BaseSensorOperator
 
 #: Airflow's settings that hold in the triggerer whatever they are: the scheduler goes by them, or only people
 #: read them, or they are for a task that did not succeed, which ends in a worker.
 _HOLD = {
-    *("task_id", "task_group", "upstream_task_ids", "downstream_task_ids", "allow_nested_operators"),
-    *("owner", "doc", "doc_md", "doc_json", "doc_yaml", "doc_rst", "is_setup", "is_teardown"),
+    *("task_id", "dag", "task_group", "upstream_task_ids", "downstream_task_ids", "allow_nested_operators"),
+    *(
+        "owner",
+        "task_display_name",
+        "logger_name",
+        "doc",
+        "doc_md",
+        "doc_json",
+        "doc_yaml",
+        "doc_rst",
+        "is_setup",
+        "is_teardown",
+    ),
     *("start_date", "end_date", "trigger_rule", "depends_on_past", "ignore_first_depends_on_past"),
     *("wait_for_past_depends_before_skipping", "wait_for_downstream", "priority_weight", "weight_rule"),
     *("retries", "retry_delay", "retry_exponential_backoff", "max_retry_delay", "retry_policy"),
@@ -83,10 +94,15 @@ class NeedsWorker(Exception):
 
 def check_end(sensor: BaseSensorOperator, known: type) -> None:
     """Raise :class:`NeedsWorker` unless the sensor, of the ``known`` class, may end in the triggerer."""
-    _check_kind(sensor, known)
-    _check_settings(sensor, _HOLD_AT_END)
+    check_mapped_end(type(sensor), vars(sensor), known)
     if sensor.has_dag() and next(iter(sensor.iter_mapped_dependants()), None) is not None:
         raise NeedsWorker("a mapped task takes its result")
+
+
+def check_mapped_end(kind: type, settings: Mapping[str, Any], known: type) -> None:
+    """Raise :class:`NeedsWorker` unless mapped sensors of this kind, with these settings, may end there."""
+    _check_kind(kind, known)
+    _check_settings(settings, _HOLD_AT_END)
     if _has_listeners():
         raise NeedsWorker(
             "Airflow refuses the DAG while a plugin with listeners is installed, such as OpenLineage's"
@@ -99,25 +115,25 @@ def check_start(sensor: BaseSensorOperator, known: type) -> dict[str, str]:
 
     Raises :class:`NeedsWorker` unless the sensor, of the ``known`` class, may start there.
     """
-    _check_kind(sensor, known)
+    _check_kind(type(sensor), known)
     if sensor.get_closest_mapped_task_group() is not None:
         raise NeedsWorker("Airflow cannot do so for a task in a mapped task group")
-    _check_settings(sensor, _HOLD_AT_START)
+    _check_settings(vars(sensor), _HOLD_AT_START)
     if _has_listeners():
         raise NeedsWorker("a plugin with listeners is installed, such as OpenLineage's, which only a worker calls")
     _check_params(sensor)
     return {field: _field(sensor, field) for field in sensor.template_fields}
 
 
-def _check_kind(sensor: BaseSensorOperator, known: type) -> None:
+def _check_kind(kind: type, known: type) -> None:
     if not AIRFLOW_V_3_3_PLUS:
         raise NeedsWorker("Airflow can do so from 3.3 on")
-    if type(sensor) is not known:
-        raise NeedsWorker(f"{type(sensor).__name__} may do what only a worker does")
+    if kind is not known:
+        raise NeedsWorker(f"{kind.__name__} may do what only a worker does")
 
 
-def _check_settings(sensor: BaseSensorOperator, hold: set[str]) -> None:
-    for name, value in vars(sensor).items():
+def _check_settings(settings: Mapping[str, Any], hold: set[str]) -> None:
+    for name, value in settings.items():
         # Private attributes are no settings, but for the two hooks.
         if name in hold or (name.startswith("_") and name not in _HOOKS):
             continue
@@ -138,7 +154,11 @@ def _has_listeners() -> bool:
 
 
 def _check_params(sensor: BaseSensorOperator) -> None:
-    """A DAG run's params were checked when it was made; a task's own are checked when it starts."""
+    """
+    A DAG run's params were checked when it was made; a task's own are checked when it starts.
+
+    In the triggerer a param that is not valid ends the process, and every wait in it with it (seen on 3.3.2).
+    """
 
     def facts(params: Any) -> dict[str, Any]:
         return {name: (param.value, param.schema) for name, param in params.items()}

@@ -100,7 +100,14 @@ class WRRunSensor(KnowsRun, BaseSensorOperator):
             reason = "Airflow cannot do so for a mapped task"
             warn(_needs_worker("start", kwargs.get("task_id"), reason), stacklevel=2)
             kwargs["deferrable"] = True
-        return super().partial(**kwargs)
+        prepared = super().partial(**kwargs)
+        if prepared.kwargs.get("end_from_trigger"):
+            try:
+                in_triggerer.check_mapped_end(cls, prepared.kwargs, WRRunSensor)
+            except in_triggerer.NeedsWorker as why:
+                # Each instance sees to it, in its worker.
+                warn(_needs_worker("end", kwargs.get("task_id"), str(why)), stacklevel=2)
+        return prepared
 
     def resolve_template_files(self) -> None:
         """Look again what may start and end in the triggerer: Airflow has read the DAG's file to its end."""

@@ -395,3 +395,18 @@ def test_airflow_starts_no_mapped_sensor_there() -> None:
     assert said == set()
     assert kept.get("start_from_trigger", False) is False
     assert kept.get("start_trigger_args") is None
+
+
+@pytest.mark.parametrize("name", [None, *NEED_WORKER, *HOLD])
+def test_a_mapped_sensor_ends_there_as_any_other(name: str | None) -> None:
+    given = {name: NEED_WORKER[name][0] if name in NEED_WORKER else HOLD[name]} if name is not None else {}
+    dag = DAG("waits", schedule=None)
+    with warnings.catch_warnings(record=True) as caught, dag:
+        warnings.simplefilter("always")
+        mapped = WRRunSensor.partial(task_id="wait", end_from_trigger=True, **given).expand(run_id=[RUN_ID])
+        said = {(str(each.message), each.filename) for each in caught}
+        sensor = mapped.unmap({"run_id": RUN_ID})
+    ends = NEED_WORKER[name][2] if name in NEED_WORKER else True
+
+    assert said == (set() if ends else {(told("end", f"{name} counts only there"), __file__)})
+    assert (sensor.start_from_trigger, sensor.end_from_trigger, sensor.deferrable) == (False, ends, True)
