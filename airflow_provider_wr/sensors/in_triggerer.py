@@ -173,7 +173,7 @@ def _field(sensor: BaseSensorOperator, name: str) -> str:
     value: Any = getattr(sensor, name)
     if type(value) is PlainXComArg:
         _check_not_mapped(name, value.operator)
-        return _pull(value.operator.task_id, value.key)
+        return f"{{{{ {_pull(value.operator.task_id, value.key)} }}}}"
     if not isinstance(value, str):
         raise NeedsWorker(f"{name} is neither a text nor the plain output of a task")
     unknown = NeedsWorker(f"{name} is a template that the triggerer is not known to render: {value}")
@@ -184,7 +184,8 @@ def _field(sensor: BaseSensorOperator, name: str) -> str:
     if sensor.has_dag() and sensor.dag.render_template_as_native_obj:
         raise unknown
     try:
-        return "".join(_write(sensor, name, part) for part in _parts(value))
+        parts = list(_parts(value))
+        return "".join(_write(sensor, name, part, alone=len(parts) == 1) for part in parts)
     except (TemplateError, nodes.Impossible, _UnknownForm):
         raise unknown from None
 
@@ -200,25 +201,45 @@ def _parts(template: str) -> Iterator[nodes.Node]:
         yield from statement.nodes
 
 
-def _write(sensor: BaseSensorOperator, field: str, part: nodes.Node) -> str:
-    """Write a part of a template anew: plain text, a param, or the pull of one XCom."""
+def _write(sensor: BaseSensorOperator, field: str, part: nodes.Node, *, alone: bool) -> str:
+    """
+    Write a part of a template anew.
+
+    What may be missing must be all there is in the template. A worker refuses it then; in the triggerer it is an
+    empty text, with which no wait succeeds, and then the worker refuses it.
+    """
     match part:
         case nodes.TemplateData(data=text) if "{" not in text:
             return text
-        case (
-            nodes.Getattr(node=nodes.Name(name="params"), attr=key)
-            | nodes.Getitem(node=nodes.Name(name="params"), arg=nodes.Const(value=key))
-        ) if key in sensor.params:
-            return f"{{{{ params[{key!r}] }}}}"
+        case nodes.TemplateData():
+            raise _UnknownForm
+    return f"{{{{ {_write_value(sensor, field, part, alone)} }}}}"
+
+
+def _write_value(sensor: BaseSensorOperator, field: str, value: nodes.Node, may_miss: bool) -> str:
+    """Write a param, a Variable, the conf of the DAG run, or the pull of one XCom; or an item of one of them."""
+    match value:
+        case nodes.Getattr(node=nodes.Name(name="params"), attr=key) if key in sensor.params:
+            return f"params.{key}"
+        case nodes.Getitem(node=nodes.Name(name="params"), arg=nodes.Const(value=key)) if key in sensor.params:
+            return f"params[{key!r}]"
+        case nodes.Getattr(node=nodes.Getattr(node=nodes.Name(name="var"), attr="value"), attr=key):
+            return f"var.value.{key}"
         case nodes.Call(
             node=nodes.Getattr(node=nodes.Name(name="ti" | "task_instance"), attr="xcom_pull"),
             dyn_args=None,
             dyn_kwargs=None,
         ):
-            given = {each.key: each.value.as_const() for each in part.kwargs}
+            given = {each.key: each.value.as_const() for each in value.kwargs}
             # The second argument that goes by its place is the DAG's id.
-            by_place = dict(zip(("task_ids", "dag_id"), [each.as_const() for each in part.args], strict=False))
+            by_place = dict(zip(("task_ids", "dag_id"), [each.as_const() for each in value.args], strict=False))
             return _write_pull(sensor, field, {"key": "return_value", **by_place, **given})
+        case nodes.Getattr(node=nodes.Name(name="dag_run"), attr="conf") if may_miss:
+            return "dag_run.conf"
+        case nodes.Getattr(node=inner, attr=key) if may_miss:
+            return f"{_write_value(sensor, field, inner, may_miss)}.{key}"
+        case nodes.Getitem(node=inner, arg=nodes.Const(value=str() | int() as key)) if may_miss:
+            return f"{_write_value(sensor, field, inner, may_miss)}[{key!r}]"
     raise _UnknownForm
 
 
@@ -235,7 +256,7 @@ def _write_pull(sensor: BaseSensorOperator, field: str, args: dict[str, Any]) ->
 def _pull(task_id: str, key: str, map_index: int = -1) -> str:
     # The triggerer cannot decode the answer to a pull without map_indexes: the trigger would hang for ever, as
     # seen on Airflow 3.3.2.
-    return f"{{{{ ti.xcom_pull(task_ids={task_id!r}, key={key!r}, map_indexes={map_index}) }}}}"
+    return f"ti.xcom_pull(task_ids={task_id!r}, key={key!r}, map_indexes={map_index})"
 
 
 def _check_not_mapped(field: str, upstream: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset, Param, task
 
-from airflow_provider_wr.operators.wr import WRTriggerRunOperator
+from airflow_provider_wr.operators.wr import WRGetRunOperator, WRTriggerRunOperator
 from airflow_provider_wr.sensors.wr import WRRunSensor
 
 
@@ -56,16 +56,25 @@ with DAG(
         "pull": "{{ ti.xcom_pull('trigger') }}",
         "pull_by_key": "{{ ti.xcom_pull(task_ids='trigger', key='run_id') }}",
         "pull_from_mapped": "{{ ti.xcom_pull('each', map_indexes=0) }}",
+        "pull_of_field": "{{ ti.xcom_pull('get')['id'] }}",
         "literal": os.environ["WR_E2E_RUN_ID"],
+        "variable": os.environ["WR_E2E_RUN_ID"],
+        "conf": trigger.output,
         # The triggerer cannot render these.
         "pull_from_list": "{{ ti.xcom_pull(task_ids=['trigger'])[0] }}",
         "macro": "{{ run_of(ti) }}",
     }
+    conn_ids = {
+        "literal": os.environ["WR_E2E_CONN_ID"],
+        "variable": "{{ var.value.wr_e2e_conn_id }}",
+        "conf": "{{ dag_run.conf['conn_id'] }}",
+    }
+    get = WRGetRunOperator(task_id="get", run_id=trigger.output, wr_conn_id="{{ params.conn_id }}")
     for task_id, run_id in run_ids.items():
-        trigger >> WRRunSensor(
+        (get if task_id == "pull_of_field" else trigger) >> WRRunSensor(
             task_id=task_id,
             run_id=run_id,
-            wr_conn_id=os.environ["WR_E2E_CONN_ID"] if task_id == "literal" else "{{ params.conn_id }}",
+            wr_conn_id=conn_ids.get(task_id, "{{ params.conn_id }}"),
             start_from_trigger=True,
             timeout=120,
         )
