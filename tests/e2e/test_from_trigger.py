@@ -34,6 +34,8 @@ WORKERS = {
     # need a worker to start
     "pull_from_list": 2,
     "macro": 2,
+    # start in a worker, end in the triggerer
+    "own_params": 1,
     # start and end in the triggerer
     "no_worker": 0,
     # need a worker to end
@@ -75,6 +77,7 @@ LISTENERS = "a plugin with listeners is installed"
 CANNOT_START = {
     "pull_from_list": "run_id is a template that the triggerer is not known to render: {{ ti.xcom_pull(",
     "macro": "run_id is a template that the triggerer is not known to render: {{ run_of(ti) }}",
+    "own_params": "params of its own are checked only there",
     "execute_callback": f"on_execute_callback {ONLY_THERE}",
     "pre_execute": f"pre_execute {ONLY_THERE}",
     "subclass": "Sub may do what only a worker does",
@@ -215,7 +218,7 @@ def test_what_needs_a_worker_is_told_when_the_dag_is_parsed(tmp_path: Path) -> N
             text = f"{task_id} cannot {what} in the triggerer, and does so in a worker: {reason}"
             assert any(each.startswith(text) for each in told), text
     assert set(parsed["start"]) == WORKERS.keys() - CANNOT_START.keys()
-    assert parsed["end"] == ["no_worker", "failure_callback", "skipped_callback"]
+    assert parsed["end"] == ["no_worker", "own_params", "failure_callback", "skipped_callback"]
 
 
 def test_beside_a_listener_no_sensor_starts_or_ends_in_the_triggerer(tmp_path: Path) -> None:

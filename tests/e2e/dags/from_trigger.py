@@ -86,6 +86,7 @@ with DAG(
             "retries": 1,
             "pool": "default_pool",
         },
+        "own_params": {"params": {"own": 1}},
         "with_outlet": {"outlets": [Asset("x-white-rabbit://e2e")]},
         "success_callback": {"on_success_callback": note("success")},
         "by_default_args": {"default_args": {"on_success_callback": note("success")}},
