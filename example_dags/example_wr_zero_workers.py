@@ -2,7 +2,8 @@
 
 A plain deferrable sensor needs a worker twice, for a second each: to begin and to end. That matters where a
 worker is a pod that must start first. It takes Airflow 3.3: below that, and beside a plugin with listeners
-such as OpenLineage's, the sensor uses a worker where it must, and a warning says so when the DAG is parsed.
+such as OpenLineage's, or with callbacks that only a worker calls, the sensor uses a worker where it must, and a
+warning says so when the DAG is parsed.
 """
 
 from __future__ import annotations

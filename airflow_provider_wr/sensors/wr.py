@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
+
+# Not the module: Airflow puts one in its place that counts frames in its own way.
+from warnings import warn, warn_explicit
 
 from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
@@ -23,9 +25,11 @@ from airflow_provider_wr.arguments import UNSET, check_rendered, to_seconds
 from airflow_provider_wr.exceptions import no_retries, not_retried, run_ended_error
 from airflow_provider_wr.links.wr import WRRunLink
 from airflow_provider_wr.openlineage import OpenLineageMixin
+from airflow_provider_wr.sensors import in_triggerer
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.triggers.base import StartTriggerArgs
 
     from airflow_provider_wr.api.models import Run
     from airflow_provider_wr.connection import WRSettings
@@ -47,10 +51,10 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
     :param wr_conn_id: the Airflow connection, of type ``wr`` (templated).
     :param deferrable: wait in the triggerer, on the run's stream of events, without a worker slot; otherwise
         the run is read every ``poke_interval`` seconds. Default: Airflow's ``[operators] default_deferrable``.
-    :param start_from_trigger: start in the triggerer, without a worker (Airflow 3.3 and later). Where that
-        cannot work, a warning says why, and the sensor starts in a worker and defers.
+    :param start_from_trigger: start in the triggerer, without a worker (Airflow 3.3 and later). Where that is
+        not known to be the same, a warning says why, and the sensor starts in a worker and defers.
     :param end_from_trigger: end in the triggerer too when the run ended as allowed (Airflow 3.3 and later).
-        Where that cannot work, a warning says why.
+        Where that is not known to be the same, a warning says why, and the sensor ends in a worker.
     :param allowed_statuses: the endings that are a success.
     :param stage_outputs: False leaves the outputs of the stages out of the result.
     :param timeout: seconds to wait, as a number, its text or a ``timedelta``.
@@ -59,6 +63,9 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
 
     template_fields: Sequence[str] = ("run_id", "wr_conn_id")
     operator_extra_links = (WRRunLink(),)
+
+    # Airflow asks before the constructor is through.
+    _start_wanted = _end_wanted = _made = False
 
     def __init__(
         self,
@@ -86,23 +93,37 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         self.deferrable = deferrable or start_from_trigger or end_from_trigger
         self.allowed_statuses = tuple(allowed_statuses)
         self.stage_outputs = stage_outputs
-        self.end_from_trigger = end_from_trigger
-        self.start_from_trigger = start_from_trigger
         self._found: Run | WRError | None = None
         self._link: str | None = None
         self._kill_note: str | None = None
-        if end_from_trigger:
-            self._prepare_end()
-        if start_from_trigger:
-            self._prepare_start()
+        self._start_wanted = start_from_trigger
+        self._end_wanted = end_from_trigger
+        self._warned: set[str] = set()
+        self._ends_in_triggerer()
+        self._triggerer_args()
+        self._made = True
 
     @classmethod
     def partial(cls, *, start_from_trigger: bool = False, **kwargs: Any) -> Any:
         """Prepare a mapped sensor, which Airflow cannot start in the triggerer."""
         if start_from_trigger:
-            _warn("start", kwargs.get("task_id"), "Airflow cannot do so for a mapped task")
+            reason = "Airflow cannot do so for a mapped task"
+            warn(_needs_worker("start", kwargs.get("task_id"), reason), stacklevel=2)
             kwargs["deferrable"] = True
-        return super().partial(**kwargs)
+        prepared = super().partial(**kwargs)
+        if prepared.kwargs.get("end_from_trigger"):
+            try:
+                in_triggerer.check_mapped_end(cls, prepared.kwargs, WRRunSensor)
+            except in_triggerer.NeedsWorker as why:
+                # Each instance sees to it, in its worker.
+                warn(_needs_worker("end", kwargs.get("task_id"), str(why)), stacklevel=2)
+        return prepared
+
+    def resolve_template_files(self) -> None:
+        """Look again what may start and end in the triggerer: Airflow has read the DAG's file to its end."""
+        super().resolve_template_files()
+        self._ends_in_triggerer()
+        self._triggerer_args()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait, in whatever mode, and return the run."""
@@ -147,7 +168,8 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         """Look whether the run has ended; if not, and if deferrable, hand the wait over to the triggerer."""
         found, self._found = self._found, None
         if isinstance(found, Exception):
-            raise found
+            with no_retries():
+                raise found
         run = found or self._read()
         if run is not None and run.is_terminal:
             return PokeReturnValue(is_done=True, xcom_value=self._result(run))
@@ -282,30 +304,33 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
             ),
         )
 
-    def _prepare_end(self) -> None:
-        from airflow_provider_wr.sensors.from_trigger import cannot_end
+    def _ends_in_triggerer(self) -> bool:
+        if not self._end_wanted:
+            return False
+        try:
+            in_triggerer.check_end(self, WRRunSensor)
+        except in_triggerer.NeedsWorker as reason:
+            self._warn("end", reason)
+            return False
+        return True
 
-        if reason := cannot_end(self):
-            _warn("end", self.task_id, reason)
-            self.end_from_trigger = False
-
-    def _prepare_start(self) -> None:
+    def _triggerer_args(self) -> StartTriggerArgs | None:
+        """Return what Airflow starts in the triggerer; None when the sensor starts in a worker."""
         from airflow.triggers.base import StartTriggerArgs
 
-        from airflow_provider_wr.sensors.from_trigger import CannotStart, check_can_start, template
         from airflow_provider_wr.triggers.wr import CLASSPATH, GRACE
 
+        if not self._start_wanted:
+            return None
         try:
-            check_can_start(self)
-            templates = {field: template(self, field) for field in self.template_fields}
-        except CannotStart as reason:
-            _warn("start", self.task_id, str(reason))
-            self.start_from_trigger = False
-            return
+            templates = in_triggerer.check_start(self, WRRunSensor)
+        except in_triggerer.NeedsWorker as reason:
+            self._warn("start", reason)
+            return None
         # Airflow's own limit is the least of this timeout and the execution timeout.
         timeout = self._limit + GRACE
         execution_timeout = self.execution_timeout.total_seconds() if self.execution_timeout else timeout
-        self.start_trigger_args = StartTriggerArgs(
+        return StartTriggerArgs(
             trigger_cls=CLASSPATH,
             trigger_kwargs={
                 **templates,
@@ -315,6 +340,23 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
             next_method="execute_complete",
             timeout=timedelta(seconds=timeout),
         )
+
+    # What Airflow asks, when it has read the DAG's file and when it runs the task.
+    end_from_trigger = in_triggerer.Asked(_ends_in_triggerer, False)
+    start_from_trigger = in_triggerer.Asked(lambda self: self._triggerer_args() is not None, False)
+    start_trigger_args = in_triggerer.Asked(_triggerer_args, None)
+
+    def _warn(self, what: str, reason: in_triggerer.NeedsWorker) -> None:
+        if what in self._warned:
+            return
+        self._warned.add(what)
+        text = _needs_worker(what, self.task_id, str(reason))
+        if self._made:
+            # No line of the DAG's file is running any more.
+            where = self.dag.fileloc if self.has_dag() else __file__  # type: ignore[no-untyped-call]
+            warn_explicit(text, UserWarning, where, lineno=1)
+        else:
+            warn(text, stacklevel=5)  # past the constructor and Airflow's wrapper of it
 
     @property
     def _trigger_options(self) -> dict[str, Any]:
@@ -340,9 +382,5 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         return (AirflowSkipException if self.soft_fail else kind)(timed_out("Sensor has", limit, known))
 
 
-def _warn(what: str, task_id: str | None, reason: str) -> None:
-    warnings.warn(
-        f"{task_id} cannot {what} in the triggerer, and does so in a worker: {reason}",
-        UserWarning,
-        stacklevel=4,  # to which Airflow adds 2, for a wrapper of its own
-    )
+def _needs_worker(what: str, task_id: str | None, reason: str) -> str:
+    return f"{task_id} cannot {what} in the triggerer, and does so in a worker: {reason}"

@@ -89,6 +89,7 @@ def airflow(
         others = {
             LITERAL: herd[-1].start_run(),
             LITERAL_CONN: herd[-1].conn_id,
+            f"AIRFLOW_VAR_{LITERAL_CONN}": herd[-1].conn_id,
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=30",
         }
