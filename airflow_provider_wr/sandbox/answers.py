@@ -1,7 +1,8 @@
-"""The answers that are not plain JSON: errors in the API's two shapes, and none at all."""
+"""What the sandbox accepts as a body, and how it answers with something else than success."""
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 from http.client import responses
@@ -12,11 +13,12 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 if TYPE_CHECKING:
     import asyncio
 
+    from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
     from airflow_provider_wr.sandbox.faults import Fault
 
-PHRASES = {**responses, 422: "Unprocessable Entity"}  # which Python calls otherwise from 3.13 on
+PHRASES = {**responses, 422: "Unprocessable Entity"}  # Python 3.13 and later call it otherwise
 
 
 class ApiError(Exception):
@@ -29,6 +31,18 @@ class ApiError(Exception):
 
     def response(self) -> JSONResponse:
         return error_response(self.status, *self.messages)
+
+
+async def json_object(request: Request) -> dict[str, Any]:
+    """Parse the body, an empty one as `{}`; refuse what could not be sent back as JSON either."""
+    try:
+        value = json.loads(await request.body() or b"{}")
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, "Malformed JSON in request body") from error
+    if not isinstance(value, dict):
+        raise ApiError(422, "body must be an object")
+    return value
 
 
 def error_response(status: int, *messages: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -46,7 +60,7 @@ def error_response(status: int, *messages: str, headers: dict[str, str] | None =
 
 
 def faulty_response(fault: Fault) -> Response | None:
-    """Return what a fault answers in the place of the API, or None when it leaves the answer alone."""
+    """Return what a fault answers instead of the API, or None when it leaves the answer alone."""
     if fault.reset:
         return NoAnswer()
     headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
@@ -70,7 +84,7 @@ class NoAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport: asyncio.Transport = scope["state"]["transport"]
-        # Closing a socket which lingers for zero seconds sends RST in the place of FIN.
+        # Closing a socket that lingers for zero seconds sends RST instead of FIN.
         linger = struct.pack("ii", 1, 0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()

@@ -1,27 +1,34 @@
-"""The White Rabbit API: four endpoints under /v1."""
+"""The White Rabbit API: four endpoints under /v1, their key and their signature."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_wr.sandbox.answers import ApiError, faulty_response
-from airflow_provider_wr.sandbox.bodies import json_object, update_problems
-from airflow_provider_wr.sandbox.signature import is_signed
+from airflow_provider_wr.sandbox.answers import ApiError, faulty_response, json_object
 from airflow_provider_wr.sandbox.stream import event_stream
-from airflow_provider_wr.sandbox.workflow import SCOPED_API_KEY
+from airflow_provider_wr.sandbox.workflow import SCOPED_API_KEY, update_problems
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.requests import Request
 
-    from airflow_provider_wr.sandbox.engine import Execution
+    from airflow_provider_wr.sandbox.engine import Execution, World
     from airflow_provider_wr.sandbox.faults import Fault
     from airflow_provider_wr.sandbox.workflow import Workflow
-    from airflow_provider_wr.sandbox.world import World
+
+MAX_SKEW = 30
+"""Seconds by which a request's timestamp may differ from the server's clock."""
 
 Handler = Callable[["World", "Request", "Fault | None"], Awaitable[Response]]
 
@@ -42,7 +49,7 @@ async def get_run(world: World, request: Request, fault: Fault | None) -> Respon
 
 
 async def stream(world: World, request: Request, fault: Fault | None) -> Response:
-    # Subscribed before the answer begins: whoever sees the answer misses nothing from then on.
+    # Subscribed before the answer begins: a client that sees the answer misses nothing from then on.
     subscription = _execution(world, request).feed.subscribe()
     return event_stream(subscription, world.settings.heartbeat, request.state.transport, fault)
 
@@ -64,7 +71,7 @@ async def nothing_there(world: World, request: Request, fault: Fault | None) -> 
 
 
 def _endpoint(name: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Wrap a handler in what all share: the fault it may meet, the key, errors and the log."""
+    """Wrap a handler in what all endpoints share: the fault it may meet, the key, errors and the log."""
 
     async def obey(world: World, request: Request, fault: Fault | None) -> Response:
         try:
@@ -141,3 +148,24 @@ def _execution(world: World, request: Request) -> Execution:
 def _check_scope(request: Request) -> None:
     if request.headers["X-Api-Key"] == SCOPED_API_KEY:
         raise ApiError(403, "API key has no access to this workflow")
+
+
+def load_public_key(text: str) -> Ed25519PublicKey:
+    """Read a base64 DER SubjectPublicKeyInfo; ValueError if it is no Ed25519 key."""
+    key = load_der_public_key(base64.b64decode(text, validate=True))
+    if not isinstance(key, Ed25519PublicKey):
+        raise ValueError("the public key is not an Ed25519 key")
+    return key
+
+
+def is_signed(key: Ed25519PublicKey, method: str, path: str, headers: Mapping[str, str], body: bytes) -> bool:
+    """Tell whether the signature fits `METHOD|PATH|TIMESTAMP|BODY`, no body counting as `{}`."""
+    timestamp = headers.get("X-Sdk-Timestamp", "")
+    if not (timestamp.isascii() and timestamp.isdigit() and abs(time.time() - int(timestamp)) <= MAX_SKEW):
+        return False
+    try:
+        signature = base64.b64decode(headers.get("X-Sdk-Signature", ""), validate=True)
+        key.verify(signature, f"{method}|{path}|{timestamp}|".encode() + (body or b"{}"))
+    except (ValueError, InvalidSignature):
+        return False
+    return True

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from airflow_provider_wr.sandbox.app import create_app
+from airflow_provider_wr.sandbox import api, control, page
+from airflow_provider_wr.sandbox.answers import ApiError
 from airflow_provider_wr.sandbox.client import SandboxControl
-from airflow_provider_wr.sandbox.signature import load_public_key
+from airflow_provider_wr.sandbox.engine import Settings, World
 from airflow_provider_wr.sandbox.workflow import API_KEY, COMPONENTS, WORKFLOW_ID
-from airflow_provider_wr.sandbox.world import Settings
 
 if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
 
-    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
     from typing_extensions import Self
 
 STARTUP_TIMEOUT = 10
@@ -48,7 +50,7 @@ class Sandbox:
         heartbeat: float = 15.0,
         speed: float = 1.0,
     ) -> None:
-        settings = Settings(api_key, load_public_key(public_key) if public_key else None, heartbeat, speed)
+        settings = Settings(api_key, api.load_public_key(public_key) if public_key else None, heartbeat, speed)
         listener = socket.create_server((host, port))
         self.api_key = api_key
         self.url = f"http://{host}:{listener.getsockname()[1]}"
@@ -86,8 +88,22 @@ class Sandbox:
         self.close()
 
 
+def create_app(settings: Settings) -> Starlette:
+    """Build the application; its current `World` is `app.state.world`."""
+    app = Starlette(
+        routes=[*api.ROUTES, *control.ROUTES, *page.ROUTES],
+        exception_handlers={ApiError: _refuse},
+    )
+    app.state.world = World(settings)
+    return app
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    return cast("ApiError", error).response()
+
+
 class _Server(uvicorn.Server):
-    """Tells when it listens, and ends its streams when it stops: uvicorn would wait for them."""
+    """Sets `ready` when it listens, and ends its streams when it stops: uvicorn would wait for them."""
 
     def __init__(self, app: Starlette) -> None:
         super().__init__(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from airflow_provider_wr.sandbox.faults import Fault
-    from airflow_provider_wr.sandbox.feed import Subscription
+    from airflow_provider_wr.sandbox.runs import Subscription
 
 
 def event_stream(
