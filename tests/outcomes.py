@@ -97,7 +97,7 @@ UNREACHABLE = (
     "(check the connection's host, and the network between Airflow and White Rabbit); looking again"
 )
 REFUSED = (
-    "GET /v1/sdk/workflows/executions/RUN answered 401: Unauthorized "
+    "GET /v1/sdk/workflows/executions/RUN answered 401: Invalid API key "
     "(check the API key in the Airflow connection's password)"
 )
 GOES_ON = "goes on: White Rabbit has no call to cancel it; see URL/runs/RUN"

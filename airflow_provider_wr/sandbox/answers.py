@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 PHRASES = {**responses, 422: "Unprocessable Entity"}  # Python 3.13 and later call it otherwise
 
 
+CODES = {422: "INVALID_INPUT", 429: "RATE_LIMITED", 500: "INTERNAL_ERROR"}
+"""The API's code of an error where it is not the status's own phrase, such as `NOT_FOUND`."""
+
+MESSAGES = {401: "Invalid API key", 429: "Rate limit exceeded"}
+"""The API's message where a fault sets the status; any other status has its own phrase."""
+
+
 class ApiError(Exception):
     """A request the API refuses, with its status and one or more messages."""
 
@@ -46,16 +53,13 @@ async def json_object(request: Request) -> dict[str, Any]:
 
 
 def error_response(status: int, *messages: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Write an error as the API does: a list of errors for some, a message or messages for others."""
-    phrase = PHRASES.get(status, "Error")
-    code = phrase.upper().replace(" ", "_")
+    """Write an error in the API's two shapes: a list of errors for invalid input, else a code and a message."""
+    code = CODES.get(status) or PHRASES.get(status, "Error").upper().replace(" ", "_")
     body: dict[str, Any]
-    if status in (401, 429):
+    if status == 422:
         body = {"errors": [{"code": code, "message": message} for message in messages]}
-    elif status == 422:
-        body = {"error": phrase, "message": messages, "code": code}
     else:
-        body = {"error": phrase, "message": messages[0]}
+        body = {"error": code, "message": messages[0]}
     return JSONResponse(body, status, headers)
 
 
@@ -70,7 +74,7 @@ def faulty_response(fault: Fault) -> Response | None:
         page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
         return HTMLResponse(page, status, headers)
     if fault.status is not None:
-        message = "Rate limit exceeded" if fault.status == 429 else PHRASES.get(fault.status, "Error")
+        message = MESSAGES.get(fault.status) or PHRASES.get(fault.status, "Error")
         return error_response(fault.status, message, headers=headers)
     return None
 
