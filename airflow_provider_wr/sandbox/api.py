@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from airflow_provider_wr.sandbox import drift
 from airflow_provider_wr.sandbox.answers import ApiError, faulty_response, json_object
 from airflow_provider_wr.sandbox.stream import event_stream
 from airflow_provider_wr.sandbox.workflow import SCOPED_API_KEY, update_problems
@@ -45,13 +47,20 @@ async def trigger(world: World, request: Request, fault: Fault | None) -> Respon
 
 
 async def get_run(world: World, request: Request, fault: Fault | None) -> Response:
-    return JSONResponse(_execution(world, request).run.detail())
+    run = _execution(world, request).run.detail()
+    if fault is not None and fault.stages_by_id:
+        run["runStages"] = {stage["id"]: stage for stage in run["runStages"]}
+    return JSONResponse(run)
 
 
 async def stream(world: World, request: Request, fault: Fault | None) -> Response:
+    execution = _execution(world, request)
+    drifts = world.drifts(fault)
+    if drifts and execution.run.is_terminal:
+        raise ApiError(drift.REFUSED_STREAMS[execution.run.status], "Execution already finished")
     # Subscribed before the answer begins: a client that sees the answer misses nothing from then on.
-    subscription = _execution(world, request).feed.subscribe()
-    return event_stream(subscription, world.settings.heartbeat, request.state.transport, fault)
+    subscription = execution.feed.subscribe()
+    return event_stream(subscription, world.settings.heartbeat, request.state.transport, fault, drifts=drifts)
 
 
 async def update(world: World, request: Request, fault: Fault | None) -> Response:
@@ -90,7 +99,10 @@ def _endpoint(name: str, handler: Handler) -> Callable[[Request], Awaitable[Resp
     async def endpoint(request: Request) -> Response:
         world: World = request.app.state.world
         await request.body()  # a fault may break the connection, but never while the client still sends
-        response = await answer(world, request, world.faults.take(name))
+        fault = world.faults.take(name)
+        response = await answer(world, request, fault)
+        if world.drifts(fault) and isinstance(response, JSONResponse):
+            response = _drifted(name, response)
         world.requests.append(
             {
                 "endpoint": name,
@@ -102,6 +114,13 @@ def _endpoint(name: str, handler: Handler) -> Callable[[Request], Awaitable[Resp
         return response
 
     return endpoint
+
+
+def _drifted(name: str, response: JSONResponse) -> Response:
+    """Return what a slightly different server would answer."""
+    status, body = drift.answer(name, response.status_code, json.loads(bytes(response.body)))
+    headers = {key: value for key, value in response.headers.items() if key != "content-length"}
+    return Response(drift.text(body), status, headers)
 
 
 _WORKFLOW = "/v1/sdk/workflows/{workflow_id}"

@@ -15,6 +15,7 @@ from airflow_provider_wr.sandbox.workflow import API_KEY, Behaviour, stage_outpu
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+    from airflow_provider_wr.sandbox.faults import Fault
     from airflow_provider_wr.sandbox.workflow import Component, Workflow
 
 MAX_LOGGED_REQUESTS = 100_000
@@ -139,6 +140,8 @@ class Settings:
     """Seconds between two heartbeats of a stream."""
     speed: float = 1.0
     """What the time of every stage is divided by."""
+    drift: bool = False
+    """Answer every request as a slightly different server would."""
 
     def __post_init__(self) -> None:
         if self.heartbeat <= 0 or self.speed <= 0:
@@ -156,6 +159,10 @@ class World:
         self.faults = Faults()
         self.requests: deque[dict[str, Any]] = deque(maxlen=MAX_LOGGED_REQUESTS)
         self._closed = asyncio.Event()
+
+    def drifts(self, fault: Fault | None) -> bool:
+        """Say whether a request that meets `fault` is answered as a slightly different server would."""
+        return self.settings.drift or (fault is not None and fault.drift)
 
     async def pause(self, seconds: float) -> None:
         """Wait, but no longer than this world exists."""

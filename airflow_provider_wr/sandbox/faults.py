@@ -13,6 +13,7 @@ _ONLY_FOR = {
     "drop_after": ("stream",),
     "silent": ("stream",),
     "lose_terminal": ("stream",),
+    "stages_by_id": ("get_run",),
 }
 
 
@@ -48,6 +49,10 @@ class Fault:
     """Open the stream, then send neither events nor heartbeats."""
     lose_terminal: bool = False
     """Keep the terminal event from the stream, which stays open."""
+    drift: bool = False
+    """Answer as a slightly different server would; see `drift.py`."""
+    stages_by_id: bool = False
+    """Answer with a run whose stages are an object by their ids, not a list."""
 
     def __post_init__(self) -> None:
         types = get_type_hints(Fault)

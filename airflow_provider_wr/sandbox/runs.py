@@ -6,9 +6,12 @@ import asyncio
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 from weakref import WeakSet
+
+from airflow_provider_wr.sandbox import drift
 
 if TYPE_CHECKING:
     from airflow_provider_wr.sandbox.workflow import Component
@@ -163,10 +166,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Published:
-    """One event, encoded once for all subscribers."""
+    """One event, in each form encoded once for all subscribers."""
 
-    data: str
+    event: dict[str, Any]
     is_terminal: bool
+
+    @cached_property
+    def data(self) -> str:
+        return json.dumps(self.event, ensure_ascii=False, separators=(",", ":"))
+
+    @cached_property
+    def drifted(self) -> str:
+        return drift.text(drift.event(self.event))
 
 
 Subscription = asyncio.Queue["Published | None"]
@@ -208,6 +219,6 @@ class Feed:
         self._scheduled = False
         if not self._subscriptions:
             return
-        data = json.dumps(self._run.event(), ensure_ascii=False, separators=(",", ":"))
+        published = Published(self._run.event(), self._run.is_terminal)
         for subscription in self._subscriptions:
-            subscription.put_nowait(Published(data, self._run.is_terminal))
+            subscription.put_nowait(published)

@@ -33,8 +33,9 @@ class Sandbox:
 
     Also a context manager. Port 0 lets the system choose. `heartbeat` is the time between two heartbeats
     of a stream in seconds; `speed` divides the time every stage takes. With `public_key` (an Ed25519 key
-    as base64 DER SubjectPublicKeyInfo) every request must be signed. OSError when it cannot listen,
-    ValueError when the key cannot be read or a number is not above 0.
+    as base64 DER SubjectPublicKeyInfo) every request must be signed. `drift` answers everything as a
+    slightly different server would. OSError when it cannot listen, ValueError when the key cannot be read
+    or a number is not above 0.
     """
 
     workflow_id = WORKFLOW_ID
@@ -49,8 +50,10 @@ class Sandbox:
         public_key: str | None = None,
         heartbeat: float = 15.0,
         speed: float = 1.0,
+        drift: bool = False,
     ) -> None:
-        settings = Settings(api_key, api.load_public_key(public_key) if public_key else None, heartbeat, speed)
+        key = api.load_public_key(public_key) if public_key else None
+        settings = Settings(api_key, key, heartbeat, speed, drift)
         listener = socket.create_server((host, port))
         self.api_key = api_key
         self.url = f"http://{host}:{listener.getsockname()[1]}"

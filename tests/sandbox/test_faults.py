@@ -132,6 +132,8 @@ def test_a_stream_cut_after_some_events(api: Api, count: int) -> None:
         ({"endpoint": "trigger", "delay": -1}, "delay"),
         ({"endpoint": "trigger", "drop_after": 1}, "drop_after"),
         ({"endpoint": "stream", "finish_first": True}, "finish_first"),
+        ({"endpoint": "stream", "stages_by_id": True}, "stages_by_id"),
+        ({"endpoint": "trigger", "drift": "yes"}, "drift"),
         ({"endpoint": "get_run", "status": 500, "obey": True}, "obey"),
     ],
 )
