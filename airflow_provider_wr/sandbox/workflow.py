@@ -53,7 +53,7 @@ class Component:
         name: str | None = None,
         position: tuple[float, float] | None = None,
     ) -> None:
-        """Merge `config` into the present one, key by key; replace the others where given."""
+        """Merge `config` into the current one, key by key; replace the others where given."""
         self.config = {**self.config, **(config or {})}
         self.name = self.name if name is None else name
         self.position = self.position if position is None else position
@@ -88,7 +88,7 @@ class Workflow:
 
 
 def supplier_payments() -> Workflow:
-    """Build the workflow as it is before anybody changed it."""
+    """Build the workflow as it is before any update."""
 
     def component(name: str, module: str, x: float, credits: int, body: Component | None = None) -> Component:
         return Component(COMPONENTS[name], name, module, (x, 0), credits, body)
@@ -146,7 +146,7 @@ class Behaviour:
     seconds: float = 0.2
     """How long each attempt takes."""
     hold: bool = False
-    """The stage goes on after that until an update of its component takes the hold away."""
+    """The stage runs on after that until an update of its component ends the hold."""
     fail_attempts: int = 0
     """How many attempts fail, and are repeated, before the one that counts."""
     fail_with: str | None = None
