@@ -236,8 +236,9 @@ OUTCOMES = [
 
 # --- logs -------------------------------------------------------------------------------------------------
 
-#: How many of these there are depends on when a mode looks: "poke" and "reschedule" do so at intervals.
-_SEEN_BY_CHANCE = re.compile(r"(CREATED|EXECUTING) \| |Run RUN: .*; looking again$")
+#: How many of these there are depends on when a mode looks: "poke" and "reschedule" do so at intervals. And
+#: only a mode with a stream has an event that says nothing but the status.
+_SEEN_BY_CHANCE = re.compile(r"(CREATED|EXECUTING) \| |[A-Z]+$|Run RUN: .*; looking again$")
 
 #: How an operator came by its run, which is no part of the wait.
 _START = re.compile(r"Run RUN of (workflow|an earlier try)|Run RUN, started at")
