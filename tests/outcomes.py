@@ -94,7 +94,7 @@ ENDED = {
 
 UNREACHABLE = "the connection broke: [Errno 104] Connection reset by peer; retrying (run RUN)"
 REFUSED = (
-    "GET /v1/sdk/workflows/executions/RUN answered 401: Unauthorized "
+    "GET /v1/sdk/workflows/executions/RUN answered 401: Invalid API key "
     "(check the API key in the Airflow connection's password)"
 )
 GOES_ON = "run RUN, last seen EXECUTING, goes on: White Rabbit has no call to cancel it; see URL/runs/RUN"
@@ -231,8 +231,9 @@ OUTCOMES = [
 
 # --- logs -------------------------------------------------------------------------------------------------
 
-#: How many of these there are depends on when a mode looks: "poke" and "reschedule" do so at intervals.
-_SEEN_BY_CHANCE = re.compile(r"(CREATED|EXECUTING) \| |.*; retrying \(run RUN\)$")
+#: How many of these there are depends on when a mode looks: "poke" and "reschedule" do so at intervals. And only a
+#: mode with a stream has an event that says nothing but the status.
+_SEEN_BY_CHANCE = re.compile(r"(CREATED|EXECUTING) \| |[A-Z]+$|.*; retrying \(run RUN\)$")
 
 #: How an operator came by its run, which is no part of the wait.
 _START = re.compile(r"Started run RUN|Run RUN of an earlier try|Run RUN, started at")

@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--public-key", metavar="BASE64_DER_SPKI", help="check requests' Ed25519 signatures")
     parser.add_argument("--heartbeat", type=float, default=15.0, metavar="SECONDS")
     parser.add_argument("--speed", type=float, default=1.0, metavar="FACTOR", help="divides stages' times")
+    parser.add_argument("--drift", action="store_true", help="answer as a slightly different server would")
     options = vars(parser.parse_args())
 
     for number in (signal.SIGINT, signal.SIGTERM):

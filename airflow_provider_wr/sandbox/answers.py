@@ -1,7 +1,8 @@
-"""The answers that are not plain JSON: errors in the API's two shapes, and none at all."""
+"""What the sandbox accepts as a body, and how it answers with something else than success."""
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 from http.client import responses
@@ -12,11 +13,19 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 if TYPE_CHECKING:
     import asyncio
 
+    from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
     from airflow_provider_wr.sandbox.faults import Fault
 
-PHRASES = {**responses, 422: "Unprocessable Entity"}  # which Python calls otherwise from 3.13 on
+PHRASES = {**responses, 422: "Unprocessable Entity"}  # Python 3.13 and later call it otherwise
+
+
+CODES = {422: "INVALID_INPUT", 429: "RATE_LIMITED", 500: "INTERNAL_ERROR"}
+"""The API's code of an error where it is not the status's own phrase, such as `NOT_FOUND`."""
+
+MESSAGES = {401: "Invalid API key", 429: "Rate limit exceeded"}
+"""The API's message where a fault sets the status; any other status has its own phrase."""
 
 
 class ApiError(Exception):
@@ -31,22 +40,31 @@ class ApiError(Exception):
         return error_response(self.status, *self.messages)
 
 
+async def json_object(request: Request) -> dict[str, Any]:
+    """Parse the body, an empty one as `{}`; refuse what could not be sent back as JSON either."""
+    try:
+        value = json.loads(await request.body() or b"{}")
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, "Malformed JSON in request body") from error
+    if not isinstance(value, dict):
+        raise ApiError(422, "body must be an object")
+    return value
+
+
 def error_response(status: int, *messages: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Write an error as the API does: a list of errors for some, a message or messages for others."""
-    phrase = PHRASES.get(status, "Error")
-    code = phrase.upper().replace(" ", "_")
+    """Write an error in the API's two shapes: a list of errors for invalid input, else a code and a message."""
+    code = CODES.get(status) or PHRASES.get(status, "Error").upper().replace(" ", "_")
     body: dict[str, Any]
-    if status in (401, 429):
+    if status == 422:
         body = {"errors": [{"code": code, "message": message} for message in messages]}
-    elif status == 422:
-        body = {"error": phrase, "message": messages, "code": code}
     else:
-        body = {"error": phrase, "message": messages[0]}
+        body = {"error": code, "message": messages[0]}
     return JSONResponse(body, status, headers)
 
 
 def faulty_response(fault: Fault) -> Response | None:
-    """Return what a fault answers in the place of the API, or None when it leaves the answer alone."""
+    """Return what a fault answers instead of the API, or None when it leaves the answer alone."""
     if fault.reset:
         return NoAnswer()
     headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
@@ -56,7 +74,7 @@ def faulty_response(fault: Fault) -> Response | None:
         page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
         return HTMLResponse(page, status, headers)
     if fault.status is not None:
-        message = "Rate limit exceeded" if fault.status == 429 else PHRASES.get(fault.status, "Error")
+        message = MESSAGES.get(fault.status) or PHRASES.get(fault.status, "Error")
         return error_response(fault.status, message, headers=headers)
     return None
 
@@ -70,7 +88,7 @@ class NoAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport: asyncio.Transport = scope["state"]["transport"]
-        # Closing a socket which lingers for zero seconds sends RST in the place of FIN.
+        # Closing a socket that lingers for zero seconds sends RST instead of FIN.
         linger = struct.pack("ii", 1, 0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()

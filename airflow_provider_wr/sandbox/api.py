@@ -1,27 +1,36 @@
-"""The White Rabbit API: four endpoints under /v1."""
+"""The White Rabbit API: four endpoints under /v1, their key and their signature."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_wr.sandbox.answers import ApiError, faulty_response
-from airflow_provider_wr.sandbox.bodies import json_object, update_problems
-from airflow_provider_wr.sandbox.signature import is_signed
+from airflow_provider_wr.sandbox import drift
+from airflow_provider_wr.sandbox.answers import ApiError, faulty_response, json_object
 from airflow_provider_wr.sandbox.stream import event_stream
-from airflow_provider_wr.sandbox.workflow import SCOPED_API_KEY
+from airflow_provider_wr.sandbox.workflow import SCOPED_API_KEY, update_problems
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.requests import Request
 
-    from airflow_provider_wr.sandbox.engine import Execution
+    from airflow_provider_wr.sandbox.engine import Execution, World
     from airflow_provider_wr.sandbox.faults import Fault
     from airflow_provider_wr.sandbox.workflow import Workflow
-    from airflow_provider_wr.sandbox.world import World
+
+MAX_SKEW = 30
+"""Seconds by which a request's timestamp may differ from the server's clock."""
 
 Handler = Callable[["World", "Request", "Fault | None"], Awaitable[Response]]
 
@@ -38,13 +47,20 @@ async def trigger(world: World, request: Request, fault: Fault | None) -> Respon
 
 
 async def get_run(world: World, request: Request, fault: Fault | None) -> Response:
-    return JSONResponse(_execution(world, request).run.detail())
+    run = _execution(world, request).run.detail()
+    if fault is not None and fault.stages_by_id:
+        run["runStages"] = {stage["id"]: stage for stage in run["runStages"]}
+    return JSONResponse(run)
 
 
 async def stream(world: World, request: Request, fault: Fault | None) -> Response:
-    # Subscribed before the answer begins: whoever sees the answer misses nothing from then on.
-    subscription = _execution(world, request).feed.subscribe()
-    return event_stream(subscription, world.settings.heartbeat, request.state.transport, fault)
+    execution = _execution(world, request)
+    drifts = world.drifts(fault)
+    if drifts and execution.run.is_terminal:
+        raise ApiError(drift.REFUSED_STREAMS[execution.run.status], "Execution already finished")
+    # Subscribed before the answer begins: a client that sees the answer misses nothing from then on.
+    subscription = execution.feed.subscribe()
+    return event_stream(subscription, world.settings.heartbeat, request.state.transport, fault, drifts=drifts)
 
 
 async def update(world: World, request: Request, fault: Fault | None) -> Response:
@@ -64,7 +80,7 @@ async def nothing_there(world: World, request: Request, fault: Fault | None) -> 
 
 
 def _endpoint(name: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Wrap a handler in what all share: the fault it may meet, the key, errors and the log."""
+    """Wrap a handler in what all endpoints share: the fault it may meet, the key, errors and the log."""
 
     async def obey(world: World, request: Request, fault: Fault | None) -> Response:
         try:
@@ -83,7 +99,10 @@ def _endpoint(name: str, handler: Handler) -> Callable[[Request], Awaitable[Resp
     async def endpoint(request: Request) -> Response:
         world: World = request.app.state.world
         await request.body()  # a fault may break the connection, but never while the client still sends
-        response = await answer(world, request, world.faults.take(name))
+        fault = world.faults.take(name)
+        response = await answer(world, request, fault)
+        if world.drifts(fault) and isinstance(response, JSONResponse):
+            response = _drifted(name, response)
         world.requests.append(
             {
                 "endpoint": name,
@@ -95,6 +114,13 @@ def _endpoint(name: str, handler: Handler) -> Callable[[Request], Awaitable[Resp
         return response
 
     return endpoint
+
+
+def _drifted(name: str, response: JSONResponse) -> Response:
+    """Return what a slightly different server would answer."""
+    status, body = drift.answer(name, response.status_code, json.loads(bytes(response.body)))
+    headers = {key: value for key, value in response.headers.items() if key != "content-length"}
+    return Response(drift.text(body), status, headers)
 
 
 _WORKFLOW = "/v1/sdk/workflows/{workflow_id}"
@@ -141,3 +167,24 @@ def _execution(world: World, request: Request) -> Execution:
 def _check_scope(request: Request) -> None:
     if request.headers["X-Api-Key"] == SCOPED_API_KEY:
         raise ApiError(403, "API key has no access to this workflow")
+
+
+def load_public_key(text: str) -> Ed25519PublicKey:
+    """Read a base64 DER SubjectPublicKeyInfo; ValueError if it is no Ed25519 key."""
+    key = load_der_public_key(base64.b64decode(text, validate=True))
+    if not isinstance(key, Ed25519PublicKey):
+        raise ValueError("the public key is not an Ed25519 key")
+    return key
+
+
+def is_signed(key: Ed25519PublicKey, method: str, path: str, headers: Mapping[str, str], body: bytes) -> bool:
+    """Tell whether the signature fits `METHOD|PATH|TIMESTAMP|BODY`, no body counting as `{}`."""
+    timestamp = headers.get("X-Sdk-Timestamp", "")
+    if not (timestamp.isascii() and timestamp.isdigit() and abs(time.time() - int(timestamp)) <= MAX_SKEW):
+        return False
+    try:
+        signature = base64.b64decode(headers.get("X-Sdk-Signature", ""), validate=True)
+        key.verify(signature, f"{method}|{path}|{timestamp}|".encode() + (body or b"{}"))
+    except (ValueError, InvalidSignature):
+        return False
+    return True

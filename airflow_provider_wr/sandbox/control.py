@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_wr.sandbox.answers import ApiError
-from airflow_provider_wr.sandbox.bodies import json_object
+from airflow_provider_wr.sandbox.answers import ApiError, json_object
+from airflow_provider_wr.sandbox.engine import World
 from airflow_provider_wr.sandbox.faults import Fault
-from airflow_provider_wr.sandbox.world import World
 
 if TYPE_CHECKING:
     from starlette.requests import Request

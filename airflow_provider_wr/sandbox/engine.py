@@ -1,18 +1,24 @@
-"""Moves runs through their stages in real time, one asyncio task per run."""
+"""Moves runs through their stages in real time, and holds all that a sandbox knows between two resets."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_wr.sandbox.behaviour import Behaviour
-from airflow_provider_wr.sandbox.feed import Feed
-from airflow_provider_wr.sandbox.runs import Run, Stage, now
-from airflow_provider_wr.sandbox.workflow import stage_output
+from airflow_provider_wr.sandbox.faults import Faults
+from airflow_provider_wr.sandbox.runs import Feed, Run, Stage, now
+from airflow_provider_wr.sandbox.workflow import API_KEY, Behaviour, stage_output, supplier_payments
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    from airflow_provider_wr.sandbox.faults import Fault
     from airflow_provider_wr.sandbox.workflow import Component, Workflow
+
+MAX_LOGGED_REQUESTS = 100_000
 
 
 class StageFailed(Exception):
@@ -41,7 +47,7 @@ class Engine:
         self.executions: dict[str, Execution] = {}
 
     def start(self, workflow: Workflow, *, instantly: bool = False) -> Execution:
-        """Create a run and set it going; `instantly` makes its stages take no time at all."""
+        """Create and start a run; `instantly` makes its stages take no time at all."""
         run = Run(
             workflow.id,
             f"bull-{12345 + len(self.executions)}",
@@ -121,3 +127,48 @@ class _Mover:
     def _changed(self) -> None:
         self.run.updated_at = now()
         self.feed.changed()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a sandbox was started; a reset does not change it."""
+
+    api_key: str = API_KEY
+    public_key: Ed25519PublicKey | None = None
+    """Check the signature of every request against this key."""
+    heartbeat: float = 15.0
+    """Seconds between two heartbeats of a stream."""
+    speed: float = 1.0
+    """What the time of every stage is divided by."""
+    drift: bool = False
+    """Answer every request as a slightly different server would."""
+
+    def __post_init__(self) -> None:
+        if self.heartbeat <= 0 or self.speed <= 0:
+            raise ValueError("heartbeat and speed must be greater than 0")
+
+
+class World:
+    """A reset replaces it whole, so a request that was still waiting cannot touch what comes after."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.api_key = settings.api_key
+        self.workflow = supplier_payments()
+        self.engine = Engine(settings.speed)
+        self.faults = Faults()
+        self.requests: deque[dict[str, Any]] = deque(maxlen=MAX_LOGGED_REQUESTS)
+        self._closed = asyncio.Event()
+
+    def drifts(self, fault: Fault | None) -> bool:
+        """Say whether a request that meets `fault` is answered as a slightly different server would."""
+        return self.settings.drift or (fault is not None and fault.drift)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but no longer than this world exists."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._closed.wait(), seconds)
+
+    def close(self) -> None:
+        self._closed.set()
+        self.engine.close()

@@ -13,6 +13,7 @@ _ONLY_FOR = {
     "drop_after": ("stream",),
     "silent": ("stream",),
     "lose_terminal": ("stream",),
+    "stages_by_id": ("get_run",),
 }
 
 
@@ -29,7 +30,7 @@ class Fault:
     times: int | None = 1
     """How many calls it spoils; None: all, until cleared."""
     delay: int | float = 0
-    """Seconds to wait before the answer, and before the request is obeyed unless `obey`."""
+    """Seconds to wait before the answer; the request is obeyed after them too, with `obey` before them."""
     obey: bool = False
     """Do what was asked before anything else happens, although the caller may never learn of it."""
     status: int | None = None
@@ -37,17 +38,21 @@ class Fault:
     retry_after: str | None = None
     """The Retry-After header of that answer, verbatim: seconds or an HTTP date."""
     html: bool = False
-    """Answer with a proxy's HTML page instead, status 502 unless `status` says otherwise."""
+    """Answer with a proxy's HTML page instead, with `status`, by default 502."""
     reset: bool = False
     """Reset the TCP connection (RST) instead of answering."""
     finish_first: bool = False
     """The run takes no time and has finished before the trigger is answered."""
     drop_after: int | None = None
-    """Cut the stream after this many events, in the middle of the response."""
+    """Cut the stream after this many events of the run, in the middle of the response."""
     silent: bool = False
     """Open the stream, then send neither events nor heartbeats."""
     lose_terminal: bool = False
     """Keep the terminal event from the stream, which stays open."""
+    drift: bool = False
+    """Say the same in other forms, as a slightly different server would."""
+    stages_by_id: bool = False
+    """Answer with a run whose stages are an object by their ids, not a list."""
 
     def __post_init__(self) -> None:
         types = get_type_hints(Fault)

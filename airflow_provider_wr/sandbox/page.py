@@ -13,7 +13,7 @@ from starlette.routing import Route
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from airflow_provider_wr.sandbox.world import World
+    from airflow_provider_wr.sandbox.engine import World
 
 # The server writes and escapes every value; the script only swaps in the newer page.
 _PAGE = Template("""<!doctype html>

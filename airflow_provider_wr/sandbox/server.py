@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from airflow_provider_wr.sandbox.app import create_app
+from airflow_provider_wr.sandbox import api, control, page
+from airflow_provider_wr.sandbox.answers import ApiError
 from airflow_provider_wr.sandbox.client import SandboxControl
-from airflow_provider_wr.sandbox.signature import load_public_key
+from airflow_provider_wr.sandbox.engine import Settings, World
 from airflow_provider_wr.sandbox.workflow import API_KEY, COMPONENTS, WORKFLOW_ID
-from airflow_provider_wr.sandbox.world import Settings
 
 if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
 
-    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
     from typing_extensions import Self
 
 STARTUP_TIMEOUT = 10
@@ -31,8 +33,9 @@ class Sandbox:
 
     Also a context manager. Port 0 lets the system choose. `heartbeat` is the time between two heartbeats
     of a stream in seconds; `speed` divides the time every stage takes. With `public_key` (an Ed25519 key
-    as base64 DER SubjectPublicKeyInfo) every request must be signed. OSError when it cannot listen,
-    ValueError when the key cannot be read or a number is not above 0.
+    as base64 DER SubjectPublicKeyInfo) every request must be signed. `drift` answers everything as a
+    slightly different server would. OSError when it cannot listen, ValueError when the key cannot be read
+    or a number is not above 0.
     """
 
     workflow_id = WORKFLOW_ID
@@ -47,8 +50,10 @@ class Sandbox:
         public_key: str | None = None,
         heartbeat: float = 15.0,
         speed: float = 1.0,
+        drift: bool = False,
     ) -> None:
-        settings = Settings(api_key, load_public_key(public_key) if public_key else None, heartbeat, speed)
+        key = api.load_public_key(public_key) if public_key else None
+        settings = Settings(api_key, key, heartbeat, speed, drift)
         listener = socket.create_server((host, port))
         self.api_key = api_key
         self.url = f"http://{host}:{listener.getsockname()[1]}"
@@ -86,8 +91,22 @@ class Sandbox:
         self.close()
 
 
+def create_app(settings: Settings) -> Starlette:
+    """Build the application; its current `World` is `app.state.world`."""
+    app = Starlette(
+        routes=[*api.ROUTES, *control.ROUTES, *page.ROUTES],
+        exception_handlers={ApiError: _refuse},
+    )
+    app.state.world = World(settings)
+    return app
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    return cast("ApiError", error).response()
+
+
 class _Server(uvicorn.Server):
-    """Tells when it listens, and ends its streams when it stops: uvicorn would wait for them."""
+    """Sets `ready` when it listens, and ends its streams when it stops: uvicorn would wait for them."""
 
     def __init__(self, app: Starlette) -> None:
         super().__init__(

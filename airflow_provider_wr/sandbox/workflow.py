@@ -1,14 +1,17 @@
-"""The built-in workflow: its components, their ids and what each of them costs and answers."""
+"""The built-in workflow: its components, what each of them costs and answers, and how its config steers it."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 API_KEY = "ws_sandbox"
-"""The key the sandbox accepts unless told otherwise."""
+"""The key the sandbox accepts by default."""
 
 SCOPED_API_KEY = "ws_scoped"
 """A valid key limited to other workflows than the built-in one, so the sandbox answers it 403."""
@@ -23,6 +26,9 @@ COMPONENTS = {
     "Notify": "c0ffee00-1111-4222-8333-94445555666a",
 }
 """Component ids of "Supplier payments" by the name each component starts with."""
+
+MAX_ATTEMPTS = 100
+MAX_COUNT = 10_000
 
 
 @dataclass
@@ -47,7 +53,7 @@ class Component:
         name: str | None = None,
         position: tuple[float, float] | None = None,
     ) -> None:
-        """Merge `config` into the present one, key by key; replace the others where given."""
+        """Merge `config` into the current one, key by key; replace the others where given."""
         self.config = {**self.config, **(config or {})}
         self.name = self.name if name is None else name
         self.position = self.position if position is None else position
@@ -82,7 +88,7 @@ class Workflow:
 
 
 def supplier_payments() -> Workflow:
-    """Build the workflow as it is before anybody changed it."""
+    """Build the workflow as it is before any update."""
 
     def component(name: str, module: str, x: float, credits: int, body: Component | None = None) -> Component:
         return Component(COMPONENTS[name], name, module, (x, 0), credits, body)
@@ -111,3 +117,81 @@ def stage_output(module: str, config: dict[str, Any], count: int) -> dict[str, A
             return {"transactionHash": f"0x{secrets.token_hex(32)}"}
         case _:
             return config
+
+
+def update_problems(changes: dict[str, Any]) -> Iterator[str]:
+    """Say what is wrong with an update of a component; nothing when it can be applied."""
+    if not changes:
+        yield "at least one of config, name, position is required"
+    for name, value in changes.items():
+        match name, value:
+            case ("config", dict()) | ("name", str()):
+                pass
+            case "position", [int() | float(), int() | float()] if not any(type(n) is bool for n in value):
+                pass
+            case "config", _:
+                yield "config must be an object"
+            case "name", _:
+                yield "name must be a string"
+            case "position", _:
+                yield "position must be two numbers"
+            case _:
+                yield f"property {name} should not exist"
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What a stage does, read from its component's config when it starts."""
+
+    seconds: float = 0.2
+    """How long each attempt takes."""
+    hold: bool = False
+    """The stage runs on after that until an update of its component ends the hold."""
+    fail_attempts: int = 0
+    """How many attempts fail, and are repeated, before the one that counts."""
+    fail_with: str | None = None
+    """The stage ends FAILED with this message."""
+    cancel_run: str | None = None
+    """The run ends CANCELED for this reason."""
+    count: int = 5
+    """The items of a FOR_EACH."""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Behaviour:
+        """Read the keys the sandbox knows and leave all others alone; ValueError names a bad one."""
+        return cls(
+            seconds=_number(config, "seconds", cls.seconds),
+            hold=_flag(config, "hold"),
+            fail_attempts=_integer(config, "failAttempts", cls.fail_attempts, MAX_ATTEMPTS),
+            fail_with=_text(config, "failWith"),
+            cancel_run=_text(config, "cancelRun"),
+            count=_integer(config, "count", cls.count, MAX_COUNT),
+        )
+
+
+def _number(config: dict[str, Any], key: str, default: float) -> float:
+    value = config.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise ValueError(f"{key} must be a number of seconds, not {value!r}")
+    return value
+
+
+def _integer(config: dict[str, Any], key: str, default: int, most: int) -> int:
+    value = config.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise ValueError(f"{key} must be a whole number from 0 to {most}, not {value!r}")
+    return value
+
+
+def _flag(config: dict[str, Any], key: str) -> bool:
+    value = config.get(key, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"{key} must be true or false, not {value!r}")
+    return value
+
+
+def _text(config: dict[str, Any], key: str) -> str | None:
+    value = config.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{key} must be a text, not {value!r}")
+    return value

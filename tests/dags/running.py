@@ -11,6 +11,8 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, XCom, get_listener_manager, hookimpl
 
+from airflow_provider_wr.sandbox import drift
+
 HEADER = """
 from datetime import timedelta
 
@@ -21,6 +23,14 @@ from servers import COMPONENT_ID, RUN_ID, WORKFLOW_ID
 
 with DAG("{dag_id}", schedule=None, default_args={{"retry_delay": timedelta(0)}}, **{options}) as dag:
 """
+
+
+STATUS_OF = {form: status for status, form in drift.STATUSES.items()}
+
+
+def plain_status(run: dict[str, Any]) -> str:
+    """Return the status of a run that is an XCom, and so as the API wrote it, in the documented form."""
+    return STATUS_OF.get(run["status"], run["status"])
 
 
 class Failures:

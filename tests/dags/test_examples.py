@@ -18,6 +18,9 @@ pytestmark = pytest.mark.usefixtures("airflow_db")
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 
+#: These examples compute with a run's JSON, and read its documented form.
+plain_only = pytest.mark.parametrize("_quick_server", ["plain"], indirect=True)
+
 
 def run_example(name: str, **conf: object) -> DagRun:
     folder = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
@@ -57,6 +60,7 @@ def test_no_example_warns_when_it_is_parsed() -> None:
     assert len(bag.dags) == len(list(EXAMPLES.glob("*.py"))) + 1  # the asset's producer and consumer
 
 
+@plain_only
 def test_update_trigger_wait_and_inspect(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     done = run_example("example_wr_workflow", apiUrl="https://other.example.com/", seconds=3)
     assert done.state == "success"
@@ -81,6 +85,7 @@ def test_trigger_and_wait_in_one_task(sandbox: Sandbox) -> None:
     assert listed == hashes(done.xcoms["pay_suppliers"]["run"])
 
 
+@plain_only
 def test_what_one_run_gave_is_the_config_of_the_next(sandbox: Sandbox) -> None:
     done = run_example("example_wr_chain")
     assert done.state == "success"
@@ -91,6 +96,7 @@ def test_what_one_run_gave_is_the_config_of_the_next(sandbox: Sandbox) -> None:
     assert len(hashes(first)) == 5
 
 
+@plain_only
 def test_a_run_for_each_value_of_a_param(sandbox: Sandbox) -> None:
     done = run_example("example_wr_fan_out", suppliers=[4, 1, 2])
     assert done.state == "success"
@@ -98,6 +104,7 @@ def test_a_run_for_each_value_of_a_param(sandbox: Sandbox) -> None:
     assert len(sandbox.control.runs()) == 3
 
 
+@plain_only
 def test_a_failed_run_is_reported(sandbox: Sandbox) -> None:
     done = run_example("example_wr_failure", failWith="the node is down")
     assert done.state == "failed"
@@ -137,6 +144,7 @@ def test_what_failed_without_a_run_is_not_reported_as_one(sandbox: Sandbox) -> N
     assert sandbox.control.runs() == []
 
 
+@plain_only
 def test_the_wait_without_a_worker_gives_the_run(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     done = run_example("example_wr_zero_workers")
     assert done.state == "success"

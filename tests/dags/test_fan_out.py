@@ -23,7 +23,7 @@ def test_a_hundred_mapped_triggers_and_the_mapped_sensor_behind_them(sandbox: Sa
 
         @task
         def distinct(runs):
-            return [len({{run["id"] for run in runs}}), sorted({{run["status"] for run in runs}})]
+            return [len({{run["id"] for run in runs}}), sorted({{run["status"].upper() for run in runs}})]
 
         distinct(wait.output)
         """

@@ -16,7 +16,7 @@ from outcomes import FIRST, OPERATORS, OUTCOMES, End, Outcome, said
 from airflow_provider_wr.hooks.wr import WRHook
 from airflow_provider_wr.sandbox.server import Sandbox
 
-from .running import run_tasks
+from .running import plain_status, run_tasks
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
@@ -125,7 +125,7 @@ def test_every_mode_has_the_same_outcome(
     assert End(
         done.states["wait"],
         2 - done.tries["wait"],
-        run["status"] if run else None,
+        plain_status(run) if run else None,
         said([*lines(), *errors], ours, limit=LIMIT),
     ) == expected._replace(says=ours)
 

@@ -60,15 +60,19 @@ def serve(connect: Connect) -> Iterator[Serve]:
         yield serve
 
 
-@pytest.fixture(scope="session")
-def _quick_server() -> Iterator[Sandbox]:
-    with Sandbox(heartbeat=0.05, speed=20) as sandbox:
+@pytest.fixture(scope="session", params=["plain", "drifted"])
+def _quick_server(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    with Sandbox(heartbeat=0.05, speed=20, drift=request.param == "drifted") as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 def sandbox(_quick_server: Sandbox, connect: Connect) -> Sandbox:
-    """A fresh sandbox whose runs take 50 ms and whose hearts beat as often, to which ``wr_default`` leads."""
+    """
+    A fresh sandbox whose runs take 50 ms and whose streams beat as often, to which ``wr_default`` leads.
+
+    Each test runs twice: once as the documentation has it, once under drift.
+    """
     _quick_server.control.reset()
     connect(_quick_server.url, api_key=_quick_server.api_key)
     return _quick_server

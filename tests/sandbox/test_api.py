@@ -153,28 +153,50 @@ def test_a_scoped_key_cannot_read_the_run(api: Api) -> None:
     assert response.status_code == 403
 
 
+INVALID = "property {} should not exist"
+
+
 @pytest.mark.parametrize(
-    ("headers", "body", "expected"),
+    ("method", "path", "key", "status", "expected"),
     [
-        ({"X-Api-Key": "no"}, {}, {"errors": [{"code": "UNAUTHORIZED", "message": "Invalid API key"}]}),
+        ("POST", WORKFLOW, "no", 401, {"error": "UNAUTHORIZED", "message": "Invalid API key"}),
         (
-            {"X-Api-Key": SCOPED_API_KEY},
-            {},
-            {"error": "Forbidden", "message": "API key has no access to this workflow"},
+            "POST",
+            WORKFLOW,
+            SCOPED_API_KEY,
+            403,
+            {"error": "FORBIDDEN", "message": "API key has no access to this workflow"},
         ),
+        ("GET", f"{RUNS}/{UNKNOWN}", KEY, 404, {"error": "NOT_FOUND", "message": f"Run {UNKNOWN} not found"}),
         (
-            {},
-            {"a": 1, "b": 2},
-            {
-                "error": "Unprocessable Entity",
-                "message": ["property a should not exist", "property b should not exist"],
-                "code": "UNPROCESSABLE_ENTITY",
-            },
+            "POST",
+            WORKFLOW,
+            KEY,
+            422,
+            {"errors": [{"code": "INVALID_INPUT", "message": INVALID.format(name)} for name in "ab"]},
         ),
     ],
-    ids=["list of errors", "message", "list of messages"],
+    ids=["401", "403", "404", "422"],
 )
-def test_errors_come_in_the_shapes_of_the_api(
-    api: Api, headers: dict[str, str], body: dict[str, Any], expected: dict[str, Any]
+def test_errors_have_the_shapes_of_the_vendor_sdk(
+    api: Api, method: str, path: str, key: str, status: int, expected: dict[str, Any]
 ) -> None:
-    assert api.call("POST", api.workflow, headers=headers, json=body).json() == expected
+    response = api.call(method, path, headers={"X-Api-Key": key}, json={"a": 1, "b": 2})
+    assert (response.status_code, response.json()) == (status, expected)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (401, {"error": "UNAUTHORIZED", "message": "Invalid API key"}),
+        (409, {"error": "CONFLICT", "message": "Conflict"}),
+        (422, {"errors": [{"code": "INVALID_INPUT", "message": "Unprocessable Entity"}]}),
+        (429, {"error": "RATE_LIMITED", "message": "Rate limit exceeded"}),
+        (500, {"error": "INTERNAL_ERROR", "message": "Internal Server Error"}),
+        (503, {"error": "SERVICE_UNAVAILABLE", "message": "Service Unavailable"}),
+    ],
+)
+def test_errors_of_a_fault_have_them_too(api: Api, status: int, expected: dict[str, Any]) -> None:
+    api.sandbox.control.fault("trigger", status=status)
+    response = api.call("POST", WORKFLOW, json={})
+    assert (response.status_code, response.json()) == (status, expected)

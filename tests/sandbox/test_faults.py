@@ -52,7 +52,7 @@ def test_the_rate_limit(api: Api, retry_after: str) -> None:
     api.sandbox.control.fault("trigger", status=429, retry_after=retry_after)
     response = call(api, "trigger")
     assert response.headers["Retry-After"] == retry_after
-    assert response.json() == {"errors": [{"code": "TOO_MANY_REQUESTS", "message": "Rate limit exceeded"}]}
+    assert response.json() == {"error": "RATE_LIMITED", "message": "Rate limit exceeded"}
 
 
 def test_a_page_of_a_proxy(api: Api) -> None:
@@ -132,6 +132,8 @@ def test_a_stream_cut_after_some_events(api: Api, count: int) -> None:
         ({"endpoint": "trigger", "delay": -1}, "delay"),
         ({"endpoint": "trigger", "drop_after": 1}, "drop_after"),
         ({"endpoint": "stream", "finish_first": True}, "finish_first"),
+        ({"endpoint": "stream", "stages_by_id": True}, "stages_by_id"),
+        ({"endpoint": "trigger", "drift": "yes"}, "drift"),
         ({"endpoint": "get_run", "status": 500, "obey": True}, "obey"),
     ],
 )
@@ -140,7 +142,7 @@ def test_a_fault_that_makes_no_sense_is_refused(api: Api, settings: dict[str, An
         Fault(**settings)
     response = api.call("POST", "/_sandbox/faults", json=settings)
     assert response.status_code == 422
-    assert words in response.json()["message"][0]
+    assert words in response.json()["errors"][0]["message"]
     assert api.sandbox.control.faults() == []
 
 

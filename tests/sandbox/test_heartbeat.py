@@ -28,8 +28,8 @@ def lively() -> Iterator[Api]:
 def test_a_finished_run_is_not_replayed_but_beats_in_both_forms(lively: Api) -> None:
     lively.sandbox.control.fault("trigger", finish_first=True)
     with lively.stream(lively.trigger()) as stream:
-        lines = list(islice(stream.iter_lines(chunk_size=1), 8))
-    assert lines == [b":ping", b"", b"data: :ping", b""] * 2
+        lines = list(islice(stream.iter_lines(chunk_size=1), 10))
+    assert lines == [b":ping", b"", b"id: 1", b"data: :ping", b"", b":ping", b"", b"id: 2", b"data: :ping", b""]
 
 
 def test_a_lost_terminal_event_leaves_the_stream_open(lively: Api) -> None:
@@ -40,7 +40,7 @@ def test_a_lost_terminal_event_leaves_the_stream_open(lively: Api) -> None:
     with lively.stream(run_id) as stream:
         for line in stream.iter_lines(chunk_size=1):
             seen.append(line)
-            if len(seen) > 8 and set(seen[-8:]) == {b":ping", b"data: :ping", b""}:
+            if seen.count(b":ping") > 2:
                 break
     assert lively.run(run_id)["status"] == "COMPLETED"
     told = [json.loads(line[6:])["status"] for line in seen if line.startswith(b"data: {")]

@@ -144,3 +144,11 @@ def test_every_subscriber_gets_the_events_of_its_own_run(api: Api) -> None:
     for run_id, stream in zip(runs, streams, strict=True):
         with stream:
             assert [(event["id"], event["status"]) for event in events(stream)][-1] == (run_id, "COMPLETED")
+
+
+def test_every_event_has_a_number_before_its_data(api: Api) -> None:
+    api.configure({"Quote": {"seconds": 0.1}})
+    with api.stream(api.trigger()) as stream:
+        lines = [line for line in stream.iter_lines(chunk_size=1) if line]
+    assert lines[0::2] == [b"id: %d" % number for number in range(1, len(lines) // 2 + 1)]
+    assert all(line.startswith(b"data: {") for line in lines[1::2])

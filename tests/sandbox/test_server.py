@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from airflow_provider_wr.sandbox.client import SandboxControl
 from airflow_provider_wr.sandbox.server import Sandbox
@@ -125,6 +126,15 @@ def test_the_command_says_where_it_listens_and_stops_on_a_signal(number: signal.
         assert process.wait(timeout=10) == 0
         assert time.monotonic() - before < 1.5
         assert (process.stdout.read(), process.stderr.read()) == ("", "")
+
+
+def test_the_command_can_drift() -> None:
+    with start_command("--port", "0", "--drift") as process:
+        assert process.stdout
+        facts = json.loads(process.stdout.readline())
+        refused = requests.get(f"{facts['url']}/v1/sdk/workflows/executions/x", timeout=10)
+        process.terminate()
+    assert refused.json()["statusCode"] == 401
 
 
 def test_the_command_explains_a_taken_port() -> None:
