@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from airflow_provider_wr import protocol
 from airflow_provider_wr.exceptions import WRValidationError
 from airflow_provider_wr.protocol import Call
 from airflow_provider_wr.quoting import quote
+
+log = logging.getLogger(__name__)
 
 FIELDS = ("component_id", "config", "config_from_params", "name", "position")
 
@@ -39,6 +42,14 @@ def build(workflow_id: str, params: Mapping[str, Any], update: Mapping[str, Any]
         position = [_from_json(each, "position") if isinstance(each, str) else each for each in position]
     component_id = protocol.check_uuid(update.get("component_id"), "component_id")
     return protocol.update_component(workflow_id, component_id, config=config, name=name, position=position)
+
+
+def log_sent(call: Call[None]) -> None:
+    """Log which component an update has changed, and which keys of its config. The values may be secrets."""
+    body = json.loads(call.body or b"{}")
+    fields = [f"config {', '.join(body['config']) or 'unchanged'}"] if "config" in body else []
+    fields += [field for field in ("name", "position") if field in body]
+    log.info("Updated component %s: %s", call.path.rpartition("/")[2], quote("; ".join(fields)))
 
 
 def _from_json(text: str, field: str) -> Any:

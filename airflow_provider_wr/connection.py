@@ -42,6 +42,7 @@ class WRSettings:
     :param read_timeout: seconds, for the whole answer to a plain call; streams are not bound by it.
     :param verify: whether TLS certificates are checked, or the path of a CA bundle to check them against.
     :param run_url: template of the link to a run; None for no link.
+    :param allow_concurrent_updates: send updates also while other runs of the DAG may be under way.
     """
 
     base_url: str
@@ -52,6 +53,7 @@ class WRSettings:
     read_timeout: float = 30.0
     verify: bool | str = True
     run_url: str | None = None
+    allow_concurrent_updates: bool = False
 
     @classmethod
     def load(cls, conn_id: str) -> WRSettings:
@@ -92,6 +94,7 @@ class WRSettings:
             read_timeout=_seconds(extra, "read_timeout", default=30.0),
             verify=_verify(extra),
             run_url=_run_url(_text(extra, "run_url")),
+            allow_concurrent_updates=_flag(extra, "allow_concurrent_updates", default=False),
         )
 
     def run_link(self, run_id: str, workflow_id: str | None) -> str | None:
@@ -103,6 +106,7 @@ class WRSettings:
 
 _EXTRAS = frozenset(
     {
+        "allow_concurrent_updates",
         "allow_http",
         "api_secret",
         "connect_timeout",

@@ -7,6 +7,7 @@ WRError
 ├── WRAuthError              401, 403
 ├── WRNotFoundError          404
 ├── WRValidationError        400, 409, 422, and bad input refused before anything is sent
+├── WRConcurrentUpdateError  an update that was not sent, since a run may still need the values before it
 ├── WRRateLimitError         429
 ├── WRServerError            5xx
 ├── WRProtocolError          an answer that is not what the protocol promises
@@ -108,6 +109,10 @@ class WRNotFoundError(WRError):
 
 class WRValidationError(WRError):
     """Bad input: refused by us before anything was sent, or by the API (400, 409, 422)."""
+
+
+class WRConcurrentUpdateError(WRError):
+    """An update was not sent: another one, or a run that may need the values before it, is under way."""
 
 
 class WRRateLimitError(WRError):

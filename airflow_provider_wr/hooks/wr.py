@@ -22,7 +22,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 from tenacity import AsyncRetrying, Retrying
 from yarl import URL
 
-from airflow_provider_wr import form, protocol, waiting
+from airflow_provider_wr import component_update, form, protocol, waiting
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRAuthError, WRError, WRNotFoundError
 from airflow_provider_wr.hooks import aiohttp_session, requests_session
@@ -150,9 +150,9 @@ class WRHook(BaseHook):
         :param position: ``[x, y]`` on the canvas.
         """
         workflow_id = self.choose_workflow(workflow_id)
-        self.send(
-            protocol.update_component(workflow_id, component_id, config=config, name=name, position=position)
-        )
+        call = protocol.update_component(workflow_id, component_id, config=config, name=name, position=position)
+        self.send(call)
+        component_update.log_sent(call)
 
     def stream_run(self, run_id: str) -> Iterator[RunEvent]:
         """
@@ -380,9 +380,9 @@ class WRAsyncHook:
     ) -> None:
         """Change a component; see :meth:`WRHook.update_component`."""
         workflow_id = self.choose_workflow(workflow_id)
-        await self.send(
-            protocol.update_component(workflow_id, component_id, config=config, name=name, position=position)
-        )
+        call = protocol.update_component(workflow_id, component_id, config=config, name=name, position=position)
+        await self.send(call)
+        component_update.log_sent(call)
 
     async def stream_run(self, run_id: str) -> AsyncIterator[RunEvent]:
         """Yield a run's events as they come; see :meth:`WRHook.stream_run`."""

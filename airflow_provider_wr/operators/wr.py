@@ -13,6 +13,8 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_wr.lineage import KnowsRun
 from airflow_provider_wr.links.wr import WRRunLink
+from airflow_provider_wr.operators import shared_config
+from airflow_provider_wr.operators.shared_config import SharesConfig
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -25,12 +27,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class WRUpdateComponentOperator(BaseOperator):
+class WRUpdateComponentOperator(SharesConfig, BaseOperator):
     """
     Changes a component's config, name or position; what is not given is left as it is.
 
-    A component's config is shared by all runs of its workflow. Where several DAG runs may be under way at once,
-    give the update to ``WRTriggerRunOperator(component_updates=…)`` and put it in an Airflow pool of one slot.
+    A component's config is shared by all runs of its workflow. In a DAG that also starts runs, set
+    ``max_active_runs=1``, or use ``WRTriggerRunOperator(component_updates=…)`` in a pool of one slot instead.
 
     :param component_id: UUID of the component (templated).
     :param workflow_id: UUID of its workflow; None for the connection's (templated).
@@ -40,7 +42,10 @@ class WRUpdateComponentOperator(BaseOperator):
         would make 2 into "2". A list of names, or a dict of config keys and params' names (templated).
     :param name: the name on the canvas (templated).
     :param position: ``[x, y]`` on the canvas, or its JSON (templated).
+    :param allow_concurrent_updates: update also while other DAG runs are under way, and do not warn of it.
     """
+
+    starts_runs = False
 
     template_fields: Sequence[str] = (
         "component_id",
@@ -63,6 +68,7 @@ class WRUpdateComponentOperator(BaseOperator):
         config_from_params: Sequence[str] | Mapping[str, str] | None = None,
         name: str | None = None,
         position: Sequence[float | str] | str | None = None,
+        allow_concurrent_updates: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -73,6 +79,7 @@ class WRUpdateComponentOperator(BaseOperator):
         self.config_from_params = config_from_params
         self.name = name
         self.position = position
+        self.allow_concurrent_updates = allow_concurrent_updates
 
     def execute(self, context: Context) -> None:
         """Send the update."""
@@ -81,11 +88,13 @@ class WRUpdateComponentOperator(BaseOperator):
 
         update = {field: getattr(self, field) for field in component_update.FIELDS}
         with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
-            hook.send(component_update.build(hook.choose_workflow(), context["params"], update))
-        log.info("Component %s is updated", self.component_id)
+            call = component_update.build(hook.choose_workflow(), context["params"], update)
+            shared_config.check_alone(context, self, hook.settings)
+            hook.send(call)
+        component_update.log_sent(call)
 
 
-class WRTriggerRunOperator(KnowsRun, BaseOperator):
+class WRTriggerRunOperator(KnowsRun, SharesConfig, BaseOperator):
     """
     Starts a run, and waits for it if asked.
 
@@ -108,8 +117,11 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
     :param on_unknown_trigger: what to do when a trigger was sent and nobody can know whether it started a run:
         "fail" without retries, or "retrigger" in the next try, which may start a second run.
     :param stage_outputs: False leaves the outputs of the stages out of the XCom ``run``.
+    :param allow_concurrent_updates: update also while other runs are under way, and do not warn of it: right where
+        all runs set the same values.
     """
 
+    starts_runs = True
     template_fields: Sequence[str] = ("workflow_id", "wr_conn_id", "component_updates")
     template_fields_renderers: ClassVar[dict[str, str]] = {"component_updates": "json"}
     operator_extra_links = (WRRunLink(),)
@@ -126,6 +138,7 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
         durable: bool = True,
         on_unknown_trigger: str = "fail",
         stage_outputs: bool = True,
+        allow_concurrent_updates: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -140,6 +153,7 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
         self.durable = durable
         self.on_unknown_trigger = on_unknown_trigger
         self.stage_outputs = stage_outputs
+        self.allow_concurrent_updates = allow_concurrent_updates
         self._goes_on: str | None = None
         if durable and self.retries:
             _check_memory(self.task_id, stacklevel=3)
@@ -163,7 +177,7 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
             workflow_id = hook.choose_workflow()
             updates = self._updates(context, workflow_id)
             found = memory.find(hook, workflow_id, retrigger=self._retrigger)
-            triggered = found.triggered if found else self._start(hook, workflow_id, updates, memory)
+            triggered = found.triggered if found else self._start(context, hook, workflow_id, updates, memory)
             link = self._announce(context, hook, triggered, workflow_id)
             if not self.wait_for_completion:
                 memory.note_delivered()
@@ -229,13 +243,22 @@ class WRTriggerRunOperator(KnowsRun, BaseOperator):
         return [component_update.build(workflow_id, context["params"], update) for update in updates]
 
     def _start(
-        self, hook: WRHook, workflow_id: str, updates: Sequence[Call[None]], memory: RunMemory
+        self,
+        context: Context,
+        hook: WRHook,
+        workflow_id: str,
+        updates: Sequence[Call[None]],
+        memory: RunMemory,
     ) -> TriggeredRun:
         """Apply the updates and start a run."""
+        from airflow_provider_wr import component_update
         from airflow_provider_wr.exceptions import WRError, WRTriggerUnknownError
 
+        if updates:
+            shared_config.check_alone(context, self, hook.settings)
         for update in updates:
             hook.send(update)
+            component_update.log_sent(update)
         memory.note_intent(workflow_id)
         try:
             triggered = hook.trigger_run(workflow_id)
