@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
+from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRConcurrentUpdateError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
-
-    from airflow_provider_wr.connection import WRSettings
 
 DEFAULT_POOL = "default_pool"
 
@@ -45,7 +44,7 @@ def warn_of_overlap(task: Any) -> None:
     """Warn if the updates of a task, of whatever operator, may overlap with those for another run."""
     if not issubclass(_operator(task), SharesConfig) or _argument(task, "allow_concurrent_updates"):
         return
-    if cure := _cure(task):
+    if (cure := _cure(task)) and not _is_allowed(task):
         warnings.warn_explicit(
             f"Task {task.task_id} of DAG {task.dag.dag_id}: updates may overlap. All runs of a workflow share the "
             f"config of its components, so a run could use the values of another. Set {cure}. {ALLOW}",
@@ -82,6 +81,17 @@ def check_alone(context: Context, task: Any, settings: WRSettings) -> None:
             f"nothing was sent, since {others} other updates or their runs may be under way: all runs of a "
             f"workflow share the config of its components. Set {_cure(task) or _checked(task)}. {ALLOW}"
         )
+
+
+def _is_allowed(task: Any) -> bool:
+    """Return whether the connection allows updates that overlap; False where it cannot be looked up now."""
+    conn_id = _argument(task, "wr_conn_id") or "wr_default"
+    if "{" in conn_id:
+        return False
+    try:
+        return WRSettings.load(conn_id).allow_concurrent_updates
+    except Exception:  # whatever a secrets backend raises: no parsing of a DAG fails for want of a connection
+        return False
 
 
 def _cure(task: Any) -> str | None:
