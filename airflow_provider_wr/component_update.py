@@ -47,7 +47,7 @@ def build(workflow_id: str, params: Mapping[str, Any], update: Mapping[str, Any]
 def log_sent(call: Call[None]) -> None:
     """Log which component an update has changed, and which keys of its config. The values may be secrets."""
     body = json.loads(call.body or b"{}")
-    fields = [f"config {', '.join(body['config']) or 'unchanged'}"] if "config" in body else []
+    fields = [f"config {', '.join(body['config']) or '(no keys)'}"] if "config" in body else []
     fields += [field for field in ("name", "position") if field in body]
     log.info("Updated component %s: %s", call.path.rpartition("/")[2], quote("; ".join(fields)))
 

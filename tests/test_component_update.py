@@ -218,3 +218,23 @@ def test_a_missing_param_in_a_dag_without_params() -> None:
 def test_it_is_the_same_call_as_the_hooks() -> None:
     call = component_update.build(WORKFLOW, {}, {"component_id": COMPONENT, "name": "n"})
     assert call == protocol.update_component(WORKFLOW, COMPONENT, name="n")
+
+
+@pytest.mark.parametrize(
+    ("update", "said"),
+    [
+        pytest.param({"config": {"apiUrl": "https://hush", "limit": 7}}, "config apiUrl, limit", id="config"),
+        pytest.param({"config": {}}, "config (no keys)", id="config empty"),
+        pytest.param({"name": "hush", "position": [7, 7]}, "name; position", id="name and position"),
+        pytest.param(
+            {"config": {"a\n": "hush"}, "name": "hush"}, "config a\\n; name", id="a key that breaks lines"
+        ),
+    ],
+)
+def test_what_was_sent_is_logged_without_values(
+    update: dict[str, Any], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    call = component_update.build(WORKFLOW, {}, {"component_id": COMPONENT, **update})
+    with caplog.at_level("INFO"):
+        component_update.log_sent(call)
+    assert caplog.messages == [f"Updated component {COMPONENT}: {said}"]

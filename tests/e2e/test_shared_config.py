@@ -46,7 +46,7 @@ OVERLAP = {
 #: What warns when it is parsed; a pool of the wrong kind is noticed only when the tasks run.
 WARNED = {"overlap", "separate_overlap", "fan_out_overlap"}
 
-REFUSED = "WRConcurrentUpdateError: nothing was sent"
+REFUSED = "nothing was sent, since "
 
 
 class Payment(NamedTuple):
@@ -87,7 +87,7 @@ def _payments(dag_run: DagRun, count: int, rabbit: Rabbit) -> list[Payment]:
         if task_id == "pay":
             run_id = dag_run.xcom("pay", "run_id", index)
             updater = "update" if ("update", -1) in tasks else "pay"
-            log = dag_run.log(updater, 1, index)
+            log = dag_run.log_files(updater, 1, map_index=index)
             asked = index + 1 if index >= 0 else count
             payments.append(Payment(task["state"], asked, run_id and _paid(rabbit, run_id), log))
     return payments
