@@ -21,6 +21,8 @@ from airflow_provider_wr.operators.wr import WRTriggerRunOperator, WRUpdateCompo
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
+EXAMPLES = Path(__file__).parents[2] / "example_dags"
+
 HEADER = f"""
 from airflow.providers.common.compat.sdk import DAG, task, task_group
 from airflow_provider_wr.operators.wr import WRTriggerRunOperator as Trigger, WRUpdateComponentOperator as Update
@@ -41,6 +43,10 @@ def parse(tmp_path: Path, of_dag: str, body: str) -> list[warnings.WarningMessag
     path = tmp_path / "pay.py"
     body = textwrap.indent(textwrap.dedent(body).strip(), "    ")
     path.write_text(f"{HEADER}\nwith DAG('pay', schedule=None, {of_dag}) as dag:\n{body}\n")
+    return parse_file(path)
+
+
+def parse_file(path: Path) -> list[warnings.WarningMessage]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         bag = read_dags(path)
@@ -179,6 +185,11 @@ def test_what_may_overlap_is_warned_of(of_dag: str, body: str, cure: str, tmp_pa
 @pytest.mark.parametrize(("of_dag", "body"), QUIET)
 def test_what_cannot_overlap_is_not_warned_of(of_dag: str, body: str, tmp_path: Path) -> None:
     assert parse(tmp_path, of_dag, body) == []
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_no_example_is_warned_of(path: Path) -> None:
+    assert parse_file(path) == []
 
 
 def test_below_3_3_the_limits_leave_out_deferred_tasks(tmp_path: Path) -> None:
