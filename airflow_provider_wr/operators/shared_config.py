@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.providers.common.compat.sdk import SkipMixin
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_wr.connection import WRSettings
@@ -98,7 +99,13 @@ def _cure(task: Any) -> str | None:
     """Return the settings that would keep the updates of a task apart; None if it has them, or no updates."""
     one_run = task.dag.max_active_runs == 1
     if _has_updates(task):
-        if task.pool != DEFAULT_POOL or _is_limited(task, "max_active_tis_per_dag"):
+        if task.pool != DEFAULT_POOL:
+            return None
+        if rivals := _rivals(task):
+            return (
+                f"on this task and {', '.join(rivals)} the same {POOL}, or max_active_runs=1 and an order of them"
+            )
+        if _is_limited(task, "max_active_tis_per_dag"):
             return None
         if not _is_repeated(task):
             return None if one_run else f"max_active_runs=1 on the DAG, or on the task {POOL}"
@@ -123,6 +130,23 @@ def _checked(task: Any) -> str:
 def _has_updates(task: Any) -> bool:
     updates = _argument(task, "component_updates")
     return updates is not None and not (isinstance(updates, (list, tuple, str)) and len(updates) == 0)
+
+
+def _rivals(task: Any) -> list[str]:
+    """Return the ids of the tasks that update as well and may run beside this one in the same DAG run."""
+    before = task.get_flat_relatives(upstream=True)
+    related = {each.task_id for each in (task, *before, *task.get_flat_relatives())}
+    # Of the tasks behind a branch not all run.
+    forks = {each.task_id for each in before if issubclass(_operator(each), SkipMixin)}
+    return [
+        each.task_id
+        for each in task.dag.tasks
+        if each.task_id not in related
+        and _has_updates(each)
+        and _may_share(each, task)
+        and each.trigger_rule == task.trigger_rule  # one may be for a failure, the other for a success
+        and forks.isdisjoint(one.task_id for one in each.get_flat_relatives(upstream=True))
+    ]
 
 
 def _triggers_behind(task: Any) -> list[Any]:

@@ -35,6 +35,10 @@ CONFIGS = [{{"a": 1}}, {{"b": 2}}]
 @task
 def one():
     return 1
+
+@task.branch
+def choose():
+    return "a"
 """
 
 
@@ -185,6 +189,36 @@ def test_what_may_overlap_is_warned_of(of_dag: str, body: str, cure: str, tmp_pa
 @pytest.mark.parametrize(("of_dag", "body"), QUIET)
 def test_what_cannot_overlap_is_not_warned_of(of_dag: str, body: str, tmp_path: Path) -> None:
     assert parse(tmp_path, of_dag, body) == []
+
+
+A, B = (f"Trigger(task_id='{name}', component_updates=UPDATES{{}})" for name in "ab")
+
+
+@pytest.mark.parametrize(
+    ("body", "warned"),
+    [
+        pytest.param(f"{A.format('')}\n{B.format('')}", ["a", "b"], id="side by side"),
+        pytest.param(f"one() >> [{A.format('')}, {B.format('')}]", ["a", "b"], id="behind one task"),
+        pytest.param(f"{A.format('')} >> {B.format('')}", [], id="in order"),
+        pytest.param(f"{A.format('')} >> one() >> {B.format('')}", [], id="in order, with a task between"),
+        pytest.param(f"""{A.format(", pool='wr'")}\n{B.format(", pool='wr'")}""", [], id="in a pool"),
+        pytest.param(f"{A.format('')}\n{B.format(', allow_concurrent_updates=True')}", ["a"], id="one is allowed"),
+        pytest.param(
+            f"{A.format(', workflow_id=ID')}\n{B.format(', workflow_id=OTHER')}", [], id="of different workflows"
+        ),
+        pytest.param(f"choose() >> [{A.format('')}, {B.format('')}]", [], id="on different branches"),
+        pytest.param(
+            f"""one() >> [{A.format("")}, {B.format(", trigger_rule='one_failed'")}]""",
+            [],
+            id="one after a failure",
+        ),
+    ],
+)
+def test_tasks_of_one_dag_run_may_overlap(body: str, warned: list[str], tmp_path: Path) -> None:
+    found = [str(each.message) for each in parse(tmp_path, ONE, body)]
+
+    assert [text.split()[1] for text in found] == warned
+    assert all("the same pool=" in text for text in found)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
