@@ -27,7 +27,7 @@ POOLS = {"wr_one": (1, True), "wr_fan_out": (1, True), "wr_two": (2, True), "wr_
 IN_TURN = {
     "turns_max_active_runs": 4,
     "turns_pool": 20,
-    "turns_task_limit": 20,
+    "turns_task_limit": 4,
     "separate_turns": 4,
     "fan_out_turns_limit": 1,
     "fan_out_turns_pool": 1,
@@ -45,6 +45,11 @@ OVERLAP = {
 
 #: What warns when it is parsed; a pool of the wrong kind is noticed only when the tasks run.
 WARNED = {"overlap", "separate_overlap", "fan_out_overlap"}
+
+ENDED = ("success", "failed")
+
+#: Seconds that all of it may take: 20 tasks in turn, each of which is started twice.
+PATIENCE = 900.0
 
 REFUSED = "nothing was sent, since "
 
@@ -75,7 +80,8 @@ def play(airflow: LocalAirflow, dag_id: str, runs: int, rabbit: Rabbit) -> Overl
     rabbit.configure(seconds=2 if dag_id in IN_TURN else 20)
     dag_runs = [DagRun(airflow, dag_id, conn_id=rabbit.conn_id, count=n) for n in range(1, runs + 1)]
     for dag_run in dag_runs:
-        dag_run.end()
+        ended = f"the end of {dag_id} {dag_run.run_id}"
+        shared_api(airflow.url).wait_for(lambda it=dag_run: it.state() in ENDED, PATIENCE, ended, 2)
     payments = [payment for n, dag_run in enumerate(dag_runs, 1) for payment in _payments(dag_run, n, rabbit)]
     return Overlap(rabbit, payments)
 
