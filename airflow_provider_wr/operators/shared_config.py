@@ -67,20 +67,21 @@ def check_alone(context: Context, task: Any, settings: WRSettings) -> None:
     ti: Any = context["ti"]
     if task.allow_concurrent_updates or settings.allow_concurrent_updates or not hasattr(ti, "get_ti_count"):
         return
+    defined = task.dag.get_task(task.task_id)  # mapped, where the one that runs is an instance of it
     if _has_updates(task):
         tasks = [each.task_id for each in task.dag.tasks if _has_updates(each) and _may_share(each, task)]
         others = ti.get_ti_count(dag_id=ti.dag_id, task_ids=tasks, states=ACTIVE_STATES) - 1
     elif triggers := _triggers_behind(task):
-        # Between an update and its trigger no task is active: that the other DAG run is has to do.
+        # Between an update and its trigger no task is active, so any other DAG run counts.
         others = ti.get_dr_count(dag_id=ti.dag_id, states=["running"]) - 1
-        if _repeat(task, triggers):
+        if _repeat(defined, triggers):
             others += ti.get_ti_count(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id]) - 1
     else:
         return
     if others > 0:
         raise WRConcurrentUpdateError(
             f"nothing was sent, since {others} other updates or their runs may be under way: all runs of a "
-            f"workflow share the config of its components. Set {_cure(task) or _checked(task)}. {ALLOW}"
+            f"workflow share the config of its components. Set {_cure(defined) or _checked(defined)}. {ALLOW}"
         )
 
 
@@ -102,8 +103,9 @@ def _cure(task: Any) -> str | None:
         if task.pool != DEFAULT_POOL:
             return None
         if rivals := _rivals(task):
+            others = f"{rivals[0]} and {len(rivals) - 1} more" if rivals[1:] else rivals[0]
             return (
-                f"on this task and {', '.join(rivals)} the same {POOL}, or max_active_runs=1 and an order of them"
+                f"on this task and {others} the same {POOL}, or max_active_runs=1 on the DAG and an order of them"
             )
         if _is_limited(task, "max_active_tis_per_dag"):
             return None
@@ -121,7 +123,7 @@ def _cure(task: Any) -> str | None:
 
 
 def _checked(task: Any) -> str:
-    """Return what to look at where the settings seem right."""
+    """Return what to change where the settings look right."""
     if task.pool != DEFAULT_POOL:
         return f"the slots of pool {task.pool} to 1, and let it include deferred tasks"
     return f"{POOL} on the task, which also holds back backfills and other tasks"

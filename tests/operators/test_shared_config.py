@@ -304,6 +304,15 @@ def test_an_update_is_not_sent_while_another_task_is_active() -> None:
         check(task, Counts(tasks=3))
 
 
+def test_the_cure_for_a_mapped_task_is_that_of_all_its_instances() -> None:
+    with make_dag():
+        task = WRTriggerRunOperator.partial(task_id="pay").expand(component_updates=[UPDATES, UPDATES])
+    instance = WRTriggerRunOperator(task_id="pay", component_updates=UPDATES)
+    vars(instance)["_dag"] = task.dag  # as Airflow makes it, without adding it to the DAG
+    with pytest.raises(WRConcurrentUpdateError, match="max_active_tis_per_dagrun=1"):
+        check(instance, Counts(tasks=2))
+
+
 def test_a_pool_that_does_not_keep_apart_is_named() -> None:
     with make_dag():
         task = WRTriggerRunOperator(task_id="pay", component_updates=UPDATES, pool="wr")
