@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
-from dags.running import read_dags
+from dags.running import read_dags, run_tasks
 from hooks.conftest import Connect
 from servers import COMPONENT_ID, WORKFLOW_ID
 
@@ -18,6 +18,7 @@ from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRConcurrentUpdateError
 from airflow_provider_wr.operators import shared_config
 from airflow_provider_wr.operators.wr import WRTriggerRunOperator, WRUpdateComponentOperator
+from airflow_provider_wr.sandbox.server import Sandbox
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
@@ -346,6 +347,23 @@ def test_an_overlap_that_is_allowed_is_not_looked_for(allowed_by: str) -> None:
     ti = Counts(tasks=2)
     check(task, ti, allow_concurrent_updates=allowed_by == "connection")
     assert ti.asked == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"WRTriggerRunOperator(task_id='pay', component_updates={UPDATES})",
+        f"WRUpdateComponentOperator(task_id='pay', **{UPDATES[0]})",
+    ],
+)
+def test_of_what_is_refused_nothing_is_sent(body: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise WRConcurrentUpdateError("refused")
+
+    monkeypatch.setattr(shared_config, "check_alone", refuse)
+    done = run_tasks(body)
+    assert isinstance(done.errors["pay"], WRConcurrentUpdateError)
+    assert sandbox.control.requests() == []
 
 
 def test_airflow_2_11_cannot_count() -> None:
