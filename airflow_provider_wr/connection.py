@@ -46,6 +46,7 @@ class WRSettings:
     :param verify: whether TLS certificates are checked, or the path of a CA bundle to check them against.
     :param run_url: template of the link to a run; None for no link.
     :param harmless_modules: modules whose stages have no effect, so that a retry may run them again.
+    :param allow_concurrent_updates: send updates also while other runs of the DAG may be under way.
     """
 
     base_url: str
@@ -57,6 +58,7 @@ class WRSettings:
     verify: bool | str = True
     run_url: str | None = None
     harmless_modules: tuple[str, ...] = ()
+    allow_concurrent_updates: bool = False
 
     @classmethod
     def load(cls, conn_id: str, *, was_found: bool = False) -> WRSettings:
@@ -113,6 +115,7 @@ class WRSettings:
             verify=_verify(extra),
             run_url=_run_url(_text(extra, "run_url")),
             harmless_modules=_modules(extra),
+            allow_concurrent_updates=_flag(extra, "allow_concurrent_updates", default=False),
         )
 
     def run_link(self, run_id: str, workflow_id: str | None) -> str | None:
@@ -125,6 +128,7 @@ class WRSettings:
 
 _EXTRAS = frozenset(
     {
+        "allow_concurrent_updates",
         "allow_http",
         "api_secret",
         "connect_timeout",

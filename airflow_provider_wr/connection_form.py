@@ -46,6 +46,11 @@ FIELDS: dict[str, dict[str, Any]] = {
     "read_timeout": _field("Read timeout", "Seconds for the answer to a plain call; 30 unless said.", "number"),
     "verify": _field("Verify TLS", "true, false, or the path of a CA bundle; true unless said."),
     "allow_http": _field("Allow plain http", "Send the key to another machine without TLS.", "boolean"),
+    "allow_concurrent_updates": _field(
+        "Allow concurrent updates",
+        "Update components while other runs are under way: all runs set the same values.",
+        "boolean",
+    ),
 }
 
 

@@ -7,6 +7,7 @@ WRError
 ├── WRAuthError              401, 403
 ├── WRNotFoundError          404
 ├── WRValidationError        400, 409, 422, and bad input refused before anything is sent
+├── WRConcurrentUpdateError  an update that was not sent, since a run may still need the values before it
 ├── WRRateLimitError         429
 ├── WRServerError            5xx
 ├── WRProtocolError          an answer that is not what the protocol promises
@@ -178,6 +179,10 @@ class WRValidationError(WRError):
     @property
     def retryable(self) -> bool:  # type: ignore[override]
         return self.status_code is not None
+
+
+class WRConcurrentUpdateError(WRError):
+    """An update was not sent: another one, or a run that may need the values before it, is under way."""
 
 
 class WRRateLimitError(WRError):

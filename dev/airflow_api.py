@@ -41,6 +41,11 @@ class AirflowApi:
         """Return the DAGs that have been parsed (100 at most)."""
         return list(self._get("/dags", limit=100, exclude_stale=False)["dags"])
 
+    def make_pool(self, name: str, slots: int, *, include_deferred: bool) -> None:
+        """Make a pool."""
+        body = {"name": name, "slots": slots, "include_deferred": include_deferred}
+        self._call("POST", "/pools", json=body)
+
     def import_errors(self) -> list[Json]:
         """Return what went wrong with DAG files: ``filename`` and ``stack_trace`` of each."""
         return list(self._get("/importErrors")["import_errors"])

@@ -82,6 +82,9 @@ def test_a_key_is_enough() -> None:
         ),
         pytest.param({"run_url": ""}, {}, id="run URL empty"),
         pytest.param({"allow_http": "False"}, {}, id="allow_http"),
+        pytest.param(
+            {"allow_concurrent_updates": "true"}, {"allow_concurrent_updates": True}, id="concurrent updates"
+        ),
     ],
 )
 def test_the_extra(extra: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -95,8 +98,8 @@ def test_the_extra(extra: dict[str, Any], expected: dict[str, Any]) -> None:
         pytest.param("[]", "the extra is not a JSON object", id="list"),
         pytest.param(
             {"api_secert": "hush"},
-            "unknown extra 'api_secert'; known are allow_http, api_secret, connect_timeout, harmless_modules, "
-            "read_timeout, run_url, verify, workflow_id",
+            "unknown extra 'api_secert'; known are allow_concurrent_updates, allow_http, api_secret, "
+            "connect_timeout, harmless_modules, read_timeout, run_url, verify, workflow_id",
             id="unknown name",
         ),
         pytest.param({"workflow_id": 7}, "the extra 'workflow_id' is not a text", id="workflow number"),

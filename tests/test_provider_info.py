@@ -100,3 +100,14 @@ def test_the_package_itself_loads_nothing_but_itself() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['airflow_provider_wr']"
+
+
+def test_a_process_of_airflow_loads_the_policy_and_no_operator() -> None:
+    code = (
+        "import sys, airflow.settings; airflow.settings.initialize(); "
+        "print(*(name for name in sys.modules if name.startswith('airflow_provider_wr')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "airflow_provider_wr.policy" in loaded
+    assert not [name for name in loaded if "operators" in name]

@@ -8,6 +8,8 @@ What a call sends and what its answer means is in :mod:`airflow_provider_wr.api`
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -22,6 +24,7 @@ from airflow_provider_wr.api import calls
 from airflow_provider_wr.api.ids import choose_workflow
 from airflow_provider_wr.api.models import Run, RunEvent, TriggeredRun
 from airflow_provider_wr.api.sse import EventStream
+from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.api.watched import run as watch_run
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRAuthError, WRError, WRNotFoundError
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
     from airflow_provider_wr.api.watched import State, Watched
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 S = TypeVar("S", bound="State")
 
 #: A run that cannot exist: reading it tells whether the API accepts the key, and changes nothing.
@@ -156,7 +161,9 @@ class WRHook(BaseHook):
         :param position: ``[x, y]`` on the canvas.
         """
         workflow_id = self.choose_workflow(workflow_id)
-        self.send(calls.update_component(workflow_id, component_id, config=config, name=name, position=position))
+        self.send_update(
+            calls.update_component(workflow_id, component_id, config=config, name=name, position=position)
+        )
 
     def stream_run(self, run_id: str) -> Iterator[RunEvent]:
         """
@@ -268,9 +275,22 @@ class WRHook(BaseHook):
         """Return the workflow that a call is for: the one given, or else the hook's, or the connection's."""
         return choose_workflow(workflow_id, self.workflow_id, self.settings.workflow_id)
 
+    def send_update(self, update: Call[None]) -> None:
+        """Send an update, and log which component and keys it has changed."""
+        self.send(update)
+        _log_update(update)
+
     def send(self, call: Call[T]) -> T:
         """Make a call, and repeat it where that can do no harm; the other methods are made of this one."""
         return cast("T", Retrying(**RETRYING)(self._transport.send, call, self.settings))
+
+
+def _log_update(update: Call[None]) -> None:
+    """Log which component an update has changed, and which keys of its config. The values may be secrets."""
+    body = json.loads(update.body or b"{}")
+    fields = [f"config {', '.join(body['config']) or '(no keys)'}"] if "config" in body else []
+    fields += [field for field in ("name", "position") if field in body]
+    log.info("Updated component %s: %s", update.path.rpartition("/")[2], printable("; ".join(fields)))
 
 
 def _follow(stream: RequestsStream, follower: Follower, *, within: float | None) -> StreamEnd:
@@ -331,9 +351,9 @@ class WRAsyncHook:
     ) -> None:
         """Change a component; see :meth:`WRHook.update_component`."""
         workflow_id = await self.choose_workflow(workflow_id)
-        await self.send(
-            calls.update_component(workflow_id, component_id, config=config, name=name, position=position)
-        )
+        call = calls.update_component(workflow_id, component_id, config=config, name=name, position=position)
+        await self.send(call)
+        _log_update(call)
 
     async def stream_run(self, run_id: str) -> AsyncIterator[RunEvent]:
         """Yield a run's events as they come; see :meth:`WRHook.stream_run`."""

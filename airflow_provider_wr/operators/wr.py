@@ -27,7 +27,8 @@ from airflow_provider_wr.arguments import (
 from airflow_provider_wr.exceptions import WRError, WRTimeoutError, WRTriggerUnknownError, no_retries
 from airflow_provider_wr.links.wr import WRRunLink
 from airflow_provider_wr.openlineage import OpenLineageMixin
-from airflow_provider_wr.operators import component_update
+from airflow_provider_wr.operators import component_update, shared_config
+from airflow_provider_wr.operators.shared_config import SharesConfig
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -41,12 +42,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class WRUpdateComponentOperator(BaseOperator):
+class WRUpdateComponentOperator(SharesConfig, BaseOperator):
     """
     Changes a component's config, name or position; what is not given is left as it is.
 
-    A component's config is shared by all runs of its workflow. Where several DAG runs may be under way at once,
-    give the update to ``WRTriggerRunOperator(component_updates=…)`` and put it in an Airflow pool of one slot.
+    A component's config is shared by all runs of its workflow. In a DAG that also starts runs, set
+    ``max_active_runs=1``, or use ``WRTriggerRunOperator(component_updates=…)`` in a pool of one slot instead.
 
     :param component_id: UUID of the component (templated).
     :param workflow_id: UUID of its workflow; None for the connection's (templated).
@@ -56,7 +57,10 @@ class WRUpdateComponentOperator(BaseOperator):
         would make 2 into "2". A list of names, or a dict of config keys and params' names (templated).
     :param name: the name on the canvas (templated).
     :param position: ``[x, y]`` on the canvas, or its JSON (templated).
+    :param allow_concurrent_updates: update also while other DAG runs are under way, and do not warn of it.
     """
+
+    starts_runs = False
 
     template_fields: Sequence[str] = (
         "component_id",
@@ -79,6 +83,7 @@ class WRUpdateComponentOperator(BaseOperator):
         config_from_params: Sequence[str] | Mapping[str, str] | None = UNSET,
         name: str | None = UNSET,
         position: Sequence[float | str] | str | None = UNSET,
+        allow_concurrent_updates: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -89,6 +94,7 @@ class WRUpdateComponentOperator(BaseOperator):
         self.config_from_params = value_or_none(config_from_params)
         self.name = value_or_none(name)
         self.position = value_or_none(position)
+        self.allow_concurrent_updates = allow_concurrent_updates
         mapped = is_mapped(self)
         self._given = Given(mapped, workflow_id=workflow_id)
         self._change = Given(
@@ -117,11 +123,12 @@ class WRUpdateComponentOperator(BaseOperator):
             self._given.check(self)
             with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
                 update = self._change.values(self)
-                hook.send(component_update.build(hook.choose_workflow(), context["params"], update))
-        log.info("Updated component %s", self.component_id)
+                call = component_update.build(hook.choose_workflow(), context["params"], update)
+                shared_config.check_alone(context, self, hook.settings)
+                hook.send_update(call)
 
 
-class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
+class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
     """
     Starts a run, and waits for it if asked.
 
@@ -155,8 +162,11 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
     :param on_changed_updates: what to do when a run of an earlier try was started with other updates than those of
         this try: "fail", "resume" it with its own values, or "restart", which starts another.
     :param stage_outputs: False leaves the outputs of the stages out of the XCom ``run`` and of errors.
+    :param allow_concurrent_updates: update also while other runs are under way, and do not warn of it: right where
+        all runs set the same values.
     """
 
+    starts_runs = True
     template_fields: Sequence[str] = ("workflow_id", "wr_conn_id", "component_updates")
     template_fields_renderers: ClassVar[dict[str, str]] = {"component_updates": "json"}
     operator_extra_links = (WRRunLink(),)
@@ -176,6 +186,7 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
         on_unknown_trigger: str = "fail",
         on_changed_updates: str = "fail",
         stage_outputs: bool = True,
+        allow_concurrent_updates: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -195,6 +206,7 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
             on_changed_updates, "on_changed_updates", "fail", "resume", "restart"
         )
         self.stage_outputs = stage_outputs
+        self.allow_concurrent_updates = allow_concurrent_updates
         self._kill_note: str | None = None
         self._given = Given(is_mapped(self), workflow_id=workflow_id, component_updates=component_updates)
         if not is_mapped(self):
@@ -234,7 +246,7 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
                 on_unknown_trigger=self.on_unknown_trigger,
                 on_changed_updates=self.on_changed_updates,
             )
-            triggered = found.triggered if found else self._start(hook, wanted, updates, store)
+            triggered = found.triggered if found else self._start(context, hook, wanted, updates, store)
             link = self._announce(context, hook, triggered, workflow_id)
             if not self.wait_for_completion:
                 store.record_success()
@@ -312,10 +324,14 @@ class WRTriggerRunOperator(OpenLineageMixin, BaseOperator):
         modules = (*self.harmless_modules, *WRSettings.load(self.wr_conn_id).harmless_modules)
         return RetryPolicy(self.retry_run, modules, show_outputs=self.stage_outputs)
 
-    def _start(self, hook: WRHook, wanted: Wanted, updates: Sequence[Call[None]], store: RunStore) -> TriggeredRun:
+    def _start(
+        self, context: Context, hook: WRHook, wanted: Wanted, updates: Sequence[Call[None]], store: RunStore
+    ) -> TriggeredRun:
         """Apply the updates and start a run."""
+        if updates:
+            shared_config.check_alone(context, self, hook.settings)
         for update in updates:
-            hook.send(update)
+            hook.send_update(update)
         store.record_attempt(wanted)
         try:
             triggered = hook.trigger_run(wanted.workflow_id)

@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_wr.exceptions import WRError
 from airflow_provider_wr.hooks.wr import WRHook
 from airflow_provider_wr.operators.retry_policy import RetryPolicy
 from airflow_provider_wr.operators.run_store import RunStore, Wanted
+from airflow_provider_wr.operators.shared_config import warn_of_overlap
+from airflow_provider_wr.operators.wr import WRTriggerRunOperator
 from airflow_provider_wr.sensors.wr import WRRunSensor
 
 if TYPE_CHECKING:
@@ -96,6 +99,21 @@ def cannot_start(sandbox: Sandbox) -> str:
     return "\n".join(str(warning.message) for warning in caught if warning.category is UserWarning)
 
 
+def may_overlap(sandbox: Sandbox) -> str:
+    with warnings.catch_warnings(record=True) as caught, DAG("pay_suppliers", schedule=None):
+        warnings.simplefilter("always")
+        warn_of_overlap(
+            WRTriggerRunOperator(task_id="pay", component_updates=[{"component_id": QUOTE, "name": "x"}])
+        )
+    return "\n".join(str(warning.message) for warning in caught)
+
+
+def updated(sandbox: Sandbox) -> str:
+    with WRHook() as hook, logged("airflow_provider_wr.component_update") as lines:
+        hook.update_component(QUOTE, config={"count": 3})
+    return "\n".join(lines)
+
+
 @contextmanager
 def logged(name: str) -> Iterator[list[str]]:
     """Collect what a logger says."""
@@ -124,4 +142,6 @@ SAYINGS: dict[str, Callable[[Sandbox], str]] = {
     "WRTimeoutError: ": timed_out,
     "Run ": goes_on,
     "wait cannot start": cannot_start,
+    "Task pay of DAG": may_overlap,
+    "Updated component": updated,
 }

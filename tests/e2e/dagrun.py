@@ -100,13 +100,14 @@ class DagRun:
         messages = self._api.messages(self.dag_id, self.run_id, task_id, tries)
         return [message for message in messages if isinstance(message, dict)]
 
-    def log_files(self, task_id: str, tries: int, part: str = "*") -> str:
+    def log_files(self, task_id: str, tries: int, part: str = "*", map_index: int = -1) -> str:
         """
         Return what is in a log's files now, which costs Airflow nothing.
 
         :param part: the end of their names: "" for those of workers, ".trigger*" for those of triggers.
         """
-        files = self._logs(task_id).glob(f"attempt={tries}.log{part}")
+        folder = self._logs(task_id) / ("" if map_index < 0 else f"map_index={map_index}")
+        files = folder.glob(f"attempt={tries}.log{part}")
         return "".join(file.read_text() for file in files)
 
     def links(self, task_id: str, map_index: int = -1) -> list[str | None]:

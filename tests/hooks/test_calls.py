@@ -46,6 +46,14 @@ def component(sandbox: Sandbox, component_id: str) -> dict[str, Any]:
 # --- against the sandbox ----------------------------------------------------------------------------------
 
 
+def test_an_update_is_logged_without_its_values(
+    sandbox: Sandbox, hook: AnyHook, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "airflow_provider_wr.component_update"):
+        hook.update_component(COMPONENT_ID, config={"apiUrl": "https://hush", "limit": 7}, name="Hush")
+    assert f"Updated component {COMPONENT_ID}: config apiUrl, limit; name" in caplog.messages
+
+
 def test_a_run_is_triggered_read_streamed_and_waited_for(sandbox: Sandbox, hook: AnyHook) -> None:
     hook.update_component(COMPONENT_ID, config={"seconds": 10})
     triggered = hook.trigger_run()

@@ -32,6 +32,7 @@ EXTRA: dict[str, Any] = {
     "read_timeout": "7.5",
     "verify": "false",
     "allow_http": True,
+    "allow_concurrent_updates": True,
 }
 
 READ = """
@@ -162,6 +163,7 @@ def test_what_was_saved_is_kept_when_the_form_is_saved_again(
         "read_timeout": 7.5,
         "verify": False,
         "run_url": "https://example.com/{run_id}",
+        "allow_concurrent_updates": True,
     }
 
 

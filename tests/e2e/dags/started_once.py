@@ -18,6 +18,7 @@ COMMON: dict[str, Any] = {
     "task_id": "pay",
     "wr_conn_id": "{{ params.conn_id }}",
     "component_updates": [{"component_id": COMPONENT_ID, "config": {"to": "{{ run_id }}"}}],
+    "allow_concurrent_updates": True,  # each run has a sandbox of its own, and all its tasks set the same value
     "wait_for_completion": True,
     "retries": 2,
     "retry_delay": timedelta(seconds=1),
