@@ -215,7 +215,7 @@ def test_a_setting_that_nobody_knows_needs_a_worker() -> None:
         ("{% if params.run %}a{% endif %}", None),
         ("{% raw %}{{ params.run }}{% endraw %}", None),
         ("{{ unfinished", None),
-        (RUN_ID.lower(), None),
+        pytest.param(RUN_ID.lower, None, id="no text"),
     ],
     ids=str,
 )
