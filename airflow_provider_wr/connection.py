@@ -78,9 +78,11 @@ class WRSettings:
         except Exception as error:
             if isinstance(error, AirflowNotFoundException) and not was_found:
                 raise
-            raise WRConnectionError(
+            failure = WRConnectionError(
                 f"the Airflow connection {conn_id!r} could not be looked up: {printable(str(error))}"
-            ) from error
+            )
+            failure.hint = ""  # it is not White Rabbit that could not be reached
+            raise failure from error
         return cls.from_connection(conn)
 
     @classmethod

@@ -134,11 +134,7 @@ def _documented(kind: type[WRError]) -> type[WRError]:
 class WRConnectionError(WRError):
     """The API, or the Airflow connection to it, could not be reached, or broke before an answer came."""
 
-    @property
-    def hint(self) -> str:  # type: ignore[override]
-        if self.method is None:
-            return ""
-        return "check the connection's host, and the network between Airflow and White Rabbit"
+    hint = "check the connection's host, and the network between Airflow and White Rabbit"
 
 
 class WRTimeoutError(WRError):
