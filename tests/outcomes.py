@@ -233,7 +233,9 @@ OUTCOMES = [
 
 #: How many of these there are depends on when a mode looks: "poke" and "reschedule" do so at intervals. And only a
 #: mode with a stream has an event that says nothing but the status.
-_SEEN_BY_CHANCE = re.compile(r"(CREATED|EXECUTING) \| |[A-Z]+$|.*; retrying \(run RUN\)$")
+_SEEN_BY_CHANCE = re.compile(
+    r"(CREATED|EXECUTING) \| |[A-Z]+$|The API's answers are not as documented|.*; retrying \(run RUN\)$"
+)
 
 #: How an operator came by its run, which is no part of the wait.
 _START = re.compile(r"Started run RUN|Run RUN of an earlier try|Run RUN, started at")

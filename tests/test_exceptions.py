@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow_provider_wr import exceptions
 from airflow_provider_wr.exceptions import (
     WRAuthError,
+    WRConcurrentUpdateError,
     WRConnectionError,
     WRError,
     WRNotFoundError,
@@ -40,6 +41,7 @@ PARENTS: dict[type[WRError], type[Exception]] = {
     WRAuthError: WRError,
     WRNotFoundError: WRError,
     WRValidationError: WRError,
+    WRConcurrentUpdateError: WRError,
     WRRateLimitError: WRError,
     WRServerError: WRError,
     WRProtocolError: WRError,

@@ -81,7 +81,7 @@ def say_odd(key: str, expected: str, value: Any) -> None:
 
 @lru_cache(maxsize=256)
 def _say_once(what: str) -> None:
-    log.info("The API's answers are not as documented: %s (said once)", what)
+    log.info("The API's answers are not as documented: %s (logged once)", what)
 
 
 _NAMES: dict[type, str] = {

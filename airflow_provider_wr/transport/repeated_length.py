@@ -50,6 +50,12 @@ class _Handler(ResponseHandler):
             data = _with_one_length(data[:size]) + data[size:] if size is not None else data
         super().data_received(data)
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._head:
+            head, self._head = self._head, None
+            super().data_received(head)  # as far as it came
+        super().connection_lost(exc)
+
 
 def _head_size(data: bytes) -> int | None:
     """Return the size of a head, with those before it such as ``103 Early Hints``; None while it is not whole."""

@@ -265,8 +265,8 @@ def test_what_is_odd_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
         run = Run.from_json({**RUN, "totalUsage": "14.5", "runStages": [STAGE, {**STAGE, "creditUsage": "1"}]})
         _ = run.stages
     assert caplog.messages == [
-        "The API's answers are not as documented: 'totalUsage' should be a number, and is a text (said once)",
-        "The API's answers are not as documented: 'creditUsage' should be a number, and is a text (said once)",
+        "The API's answers are not as documented: 'totalUsage' should be a number, and is a text (logged once)",
+        "The API's answers are not as documented: 'creditUsage' should be a number, and is a text (logged once)",
     ]
 
 
