@@ -91,6 +91,7 @@ def _is_allowed(task: Any) -> bool:
     conn_id = _argument(task, "wr_conn_id") or "wr_default"
     if "{" in conn_id:
         return False
+
     from airflow_provider_wr.connection import WRSettings
 
     try:

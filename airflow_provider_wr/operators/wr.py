@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
+from airflow_provider_wr.api.models import RunStatus
 from airflow_provider_wr.api.sanitize import sanitize
 from airflow_provider_wr.arguments import (
     UNSET,
@@ -28,7 +29,11 @@ from airflow_provider_wr.exceptions import WRError, WRTimeoutError, WRTriggerUnk
 from airflow_provider_wr.links.wr import WRRunLink
 from airflow_provider_wr.openlineage import OpenLineageMixin
 from airflow_provider_wr.operators import component_update, shared_config
+from airflow_provider_wr.operators.retry_policy import RetryPolicy
+from airflow_provider_wr.operators.run_store import RunStore, Wanted, patiently
 from airflow_provider_wr.operators.shared_config import SharesConfig
+from airflow_provider_wr.waiting.progress import progress_line
+from airflow_provider_wr.waiting.rules import is_transient, last_known, log_retry, still_running, timed_out
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -229,7 +234,6 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
     def _execute(self, context: Context) -> str:
         from airflow_provider_wr.hooks.wr import WRHook
-        from airflow_provider_wr.operators.run_store import RunStore, Wanted
 
         started = time.time()
         check_rendered(self.wr_conn_id, "wr_conn_id")
@@ -300,8 +304,6 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
     def _started_run(self, context: Context) -> Any:
         """Return the id of the run that this try started or resumed; None where nothing holds it."""
-        from airflow_provider_wr.operators.run_store import RunStore
-
         ti = context["ti"]
         run_id = ti.xcom_pull(task_ids=ti.task_id, key="run_id", map_indexes=ti.map_index)
         return run_id or RunStore(context, durable=self.durable).run_id
@@ -319,7 +321,6 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
     def _retry_policy(self) -> RetryPolicy:
         from airflow_provider_wr.connection import WRSettings
-        from airflow_provider_wr.operators.retry_policy import RetryPolicy
 
         modules = (*self.harmless_modules, *WRSettings.load(self.wr_conn_id).harmless_modules)
         return RetryPolicy(self.retry_run, modules, show_outputs=self.stage_outputs)
@@ -357,8 +358,6 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         return WRRunLink.push(context, hook.settings, triggered.run_id, workflow_id)
 
     def _push(self, context: Context, **xcoms: Any) -> None:
-        from airflow_provider_wr.operators.run_store import patiently
-
         for key, value in xcoms.items() if self.do_xcom_push else ():
             patiently(functools.partial(context["ti"].xcom_push, key=key, value=sanitize(value)[0]))
 
@@ -368,8 +367,6 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
         :param deadline: Unix seconds.
         """
-        from airflow_provider_wr.waiting.rules import still_running
-
         self._kill_note = f"Run {run_id} {still_running(link)}"
         try:
             return hook.wait_for_run(run_id, timeout=self.timeout, deadline=deadline)
@@ -385,7 +382,6 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         :param before: what the wait ended in; None where it left no word.
         """
         from airflow_provider_wr.hooks.wr import WRHook
-        from airflow_provider_wr.waiting.rules import last_known, timed_out
 
         try:
             with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
@@ -402,8 +398,6 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
     def _read(self, hook: WRHook, run_id: str) -> Run | None:
         """Read the run, whose outputs no event holds; None when that failed for a transient reason."""
-        from airflow_provider_wr.waiting.rules import is_transient, log_retry
-
         try:
             return hook.get_run(run_id)
         except WRError as error:
@@ -413,9 +407,6 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
             return None
 
     def _finish(self, context: Context, run: Run) -> str:
-        from airflow_provider_wr.api.models import RunStatus
-        from airflow_provider_wr.operators.run_store import RunStore
-
         self._run = run
         self._push(context, run=run.as_xcom(stage_outputs=self.stage_outputs))
         if run.status != RunStatus.COMPLETED:
@@ -448,7 +439,6 @@ class WRGetRunOperator(OpenLineageMixin, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the run."""
         from airflow_provider_wr.hooks.wr import WRHook
-        from airflow_provider_wr.waiting.progress import progress_line
 
         with no_retries(), WRHook(check_rendered(self.wr_conn_id, "wr_conn_id")) as hook:
             run = self._run = hook.get_run(self.run_id)

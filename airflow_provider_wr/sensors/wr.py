@@ -21,11 +21,30 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_wr.api.ids import check_run_id
 from airflow_provider_wr.arguments import UNSET, check_rendered, to_seconds
-from airflow_provider_wr.exceptions import no_retries, not_retried, run_ended_error
+from airflow_provider_wr.exceptions import (
+    WRConnectionError,
+    WRError,
+    WRTimeoutError,
+    no_retries,
+    not_retried,
+    run_ended_error,
+)
 from airflow_provider_wr.links.wr import WRRunLink
 from airflow_provider_wr.openlineage import OpenLineageMixin
 from airflow_provider_wr.sensors import in_triggerer
+from airflow_provider_wr.waiting.progress import Progress
+from airflow_provider_wr.waiting.rules import (
+    LAST_LOOK,
+    LastKnown,
+    cut_pause,
+    is_transient,
+    last_known,
+    log_retry,
+    still_running,
+    timed_out,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -127,8 +146,6 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait, in whatever mode, and return the run."""
-        from airflow_provider_wr.api.ids import check_run_id
-
         with no_retries():
             check_rendered(self.wr_conn_id, "wr_conn_id")
             self._run_id = check_run_id(self.run_id)
@@ -139,7 +156,6 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None) -> dict[str, Any]:
         """Go on where the trigger stopped."""
-        from airflow_provider_wr.exceptions import WRTimeoutError
         from airflow_provider_wr.triggers.wr import WaitEnd
 
         end = WaitEnd.from_event(event)
@@ -195,8 +211,6 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
     ) -> float:
         """Return Airflow's interval, longer for a ``Retry-After``, and not past a moment at which to look."""
-        from airflow_provider_wr.waiting.rules import cut_pause
-
         seconds = super()._get_next_poke_interval(started_at, run_duration, poke_count)
         missed = self._known.missed
         elapsed = time.time() - self._started
@@ -208,9 +222,6 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         )
 
     def _poke_until_done(self, context: Context) -> dict[str, Any]:
-        from airflow_provider_wr.waiting.progress import Progress
-        from airflow_provider_wr.waiting.rules import LastKnown
-
         self._progress = Progress()
         self._known = LastKnown(f"run {self.run_id}", from_the_start=not self._connection_was_found)
         end: BaseException | None
@@ -230,9 +241,6 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         raise self._timed_out(self.timeout, self._known.text(self._link))  # the last poke was the last look
 
     def _push_link(self, context: Context) -> None:
-        from airflow_provider_wr.exceptions import WRConnectionError
-        from airflow_provider_wr.waiting.rules import still_running
-
         with suppress(WRConnectionError):  # the read tells of a lookup that fails
             self._link = WRRunLink.push(context, self._settings(), self.run_id, None)
         self._kill_note = still_running(self._link)
@@ -246,9 +254,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
 
     def _read(self) -> Run | None:
         """Read the run; None when that failed for a reason that may pass."""
-        from airflow_provider_wr.exceptions import WRError
         from airflow_provider_wr.hooks.wr import WRHook
-        from airflow_provider_wr.waiting.rules import LAST_LOOK, is_transient, log_retry
 
         try:
             with WRHook(self.wr_conn_id) as hook:
@@ -272,9 +278,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
 
         :param before: what the wait ended in; None where it left no word.
         """
-        from airflow_provider_wr.exceptions import WRTimeoutError
         from airflow_provider_wr.hooks.wr import WRHook
-        from airflow_provider_wr.waiting.rules import last_known
 
         try:
             with WRHook(self.wr_conn_id) as hook:
@@ -375,8 +379,6 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
 
     def _timed_out(self, limit: float, known: str) -> BaseException:
         """Return what a sensor that has waited for ``limit`` seconds ends in; ``known`` is in words."""
-        from airflow_provider_wr.waiting.rules import timed_out
-
         self._kill_note = None
         kind: type[BaseException] = AirflowSensorTimeout if limit == self.timeout else AirflowTaskTimeout
         return (AirflowSkipException if self.soft_fail else kind)(timed_out("Sensor has", limit, known))

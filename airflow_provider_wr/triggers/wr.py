@@ -19,6 +19,7 @@ from airflow_provider_wr import exceptions
 from airflow_provider_wr.api.sanitize import sanitize
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.links.wr import WRRunLink
+from airflow_provider_wr.waiting.rules import still_running
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
@@ -141,8 +142,6 @@ class WRRunTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Leave the run alone: White Rabbit has no call to cancel it. Leaving the wait closes its connections."""
-        from airflow_provider_wr.waiting.rules import still_running
-
         log.warning("Run %s %s", self.run_id, still_running(self._link))
 
 
