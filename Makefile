@@ -15,6 +15,8 @@ debian = @$(2) >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >
 
 # The tests that need no running Airflow and no clean environment, on all cores.
 SUITE := --ignore tests/e2e --ignore tests/package --ignore tests/ui --numprocesses auto --dist worksteal
+# The protocol and the rules of waiting have no I/O, so every branch of them can be tested.
+COVERAGE := --cov airflow_provider_wr.api --cov airflow_provider_wr.waiting --cov-branch --cov-fail-under 95
 LEGS := 2.11 3.1 3.3
 
 .PHONY: help demo test test-matrix test-e2e test-ui test-package lint format pre-commit docs bench build audit \
@@ -27,7 +29,7 @@ demo: $(READY)  ## run two of the example DAGs in a real Airflow against the san
 	$(BIN)/python -m dev.demo
 
 test: lint  ## lint, then run the tests
-	$(BIN)/python -m pytest $(SUITE)
+	$(BIN)/python -m pytest $(SUITE) $(COVERAGE)
 
 test-matrix: $(READY)  ## run the tests on other versions of Airflow and Python; LEGS='3.0 3.2' runs others
 	$(BIN)/python noxfile.py --tags $(LEGS) -- $(SUITE) --ignore tests/dev
@@ -96,7 +98,7 @@ constraints: $(READY)  ## choose the versions in dev/constraints*.txt anew
 	echo 'apache-airflow==3.2.*' | $(COMPILE_OLD) --python-version 3.13 -o dev/constraints-3.2.txt pyproject.toml -
 
 clean:  ## remove everything that make made
-	rm -rf .venv .nox .fuzz .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .nox .fuzz .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml dev/constraints.txt
