@@ -7,6 +7,7 @@ import logging
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -279,11 +280,11 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
             raise end.error
         with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
             run = self._read(hook, end.run_id)
-            self._workflow_id = self.workflow_id or hook.settings.workflow_id
             if run is None or not run.is_terminal:
                 if end.deadline is None or end.deadline > time.time():
                     self._defer(end.run_id, end.deadline)
                 run = self._last_look(end.run_id)
+            self._workflow_id = self.workflow_id or hook.settings.workflow_id
             return self._finish(context, run)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -322,8 +323,10 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
     def _retry_policy(self) -> RetryPolicy:
         from airflow_provider_wr.connection import WRSettings
 
-        modules = (*self.harmless_modules, *WRSettings.load(self.wr_conn_id).harmless_modules)
-        return RetryPolicy(self.retry_run, modules, show_outputs=self.stage_outputs)
+        known: tuple[str, ...] = ()
+        with suppress(WRError):  # a lookup that fails now must not hide how the run ended
+            known = WRSettings.load(self.wr_conn_id, was_found=True).harmless_modules
+        return RetryPolicy(self.retry_run, (*self.harmless_modules, *known), show_outputs=self.stage_outputs)
 
     def _start(
         self, context: Context, hook: WRHook, wanted: Wanted, updates: Sequence[Call[None]], store: RunStore
@@ -398,7 +401,10 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
     def _read(self, hook: WRHook, run_id: str) -> Run | None:
         """Read the run, whose outputs no event holds; None when that failed for a transient reason."""
+        from airflow_provider_wr.connection import WRSettings
+
         try:
+            hook.settings = WRSettings.load(self.wr_conn_id, was_found=True)  # by the worker that deferred
             return hook.get_run(run_id)
         except WRError as error:
             if not is_transient(error, elapsed=0):

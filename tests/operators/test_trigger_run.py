@@ -9,7 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowNotFoundException,
+    AirflowTaskTimeout,
+    BaseHook,
+    TaskDeferred,
+)
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from dags.running import plain_status, run_tasks, xcom_model
 from hooks.conftest import Connect, Serve
@@ -266,6 +272,26 @@ def test_where_airflow_ends_the_wait_for_a_run_that_has_completed_that_is_a_succ
     assert done.states == {"trigger": "success"}
     assert done.xcoms["trigger"]["return_value"] == started["id"]
     assert plain_status(done.xcoms["trigger"]["run"]) == "COMPLETED"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("503"), AirflowNotFoundException("503")], ids=["2.11", "3.x"])
+def test_a_worker_that_cannot_look_the_connection_up_hands_the_wait_back(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Until the deadline: then the wait ends, and says why the run could not be read."""
+    serve(lambda request, peer: peer.answer(200, run("COMPLETED")))
+
+    def get_connection(conn_id: str) -> Any:
+        raise error
+
+    monkeypatch.setattr(BaseHook, "get_connection", get_connection)
+    operator: Any = WRTriggerRunOperator(task_id="trigger", timeout=7)
+    ended = {"run_id": RUN_ID, "error": None}
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute_complete({}, {**ended, "deadline": time.time() + 60})
+    assert deferred.value.trigger.serialize()[1]["deadline"] > time.time()
+    with pytest.raises(WRTimeoutError, match=f"run {RUN_ID} could not be reached: .*503"):
+        operator.execute_complete({}, {**ended, "deadline": time.time() - 1})
 
 
 def test_a_key_that_is_refused_is_no_failed_run(sandbox: Sandbox, way: str) -> None:
