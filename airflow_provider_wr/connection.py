@@ -47,6 +47,7 @@ class WRSettings:
     :param run_url: template of the link to a run; None for no link.
     :param harmless_modules: modules whose stages have no effect, so that a retry may run them again.
     :param allow_concurrent_updates: send updates also while other runs of the DAG may be under way.
+    :param conn_id: the connection's own id, for errors to name it.
     """
 
     base_url: str
@@ -59,6 +60,7 @@ class WRSettings:
     run_url: str | None = None
     harmless_modules: tuple[str, ...] = ()
     allow_concurrent_updates: bool = False
+    conn_id: str | None = None
 
     @classmethod
     def load(cls, conn_id: str, *, was_found: bool = False) -> WRSettings:
@@ -78,11 +80,9 @@ class WRSettings:
         except Exception as error:
             if isinstance(error, AirflowNotFoundException) and not was_found:
                 raise
-            failure = WRConnectionError(
+            raise WRConnectionError(
                 f"the Airflow connection {conn_id!r} could not be looked up: {printable(str(error))}"
-            )
-            failure.hint = ""  # it is not White Rabbit that could not be reached
-            raise failure from error
+            ) from error
         return cls.from_connection(conn)
 
     @classmethod
@@ -118,6 +118,7 @@ class WRSettings:
             run_url=_run_url(_text(extra, "run_url")),
             harmless_modules=_modules(extra),
             allow_concurrent_updates=_flag(extra, "allow_concurrent_updates", default=False),
+            conn_id=conn.conn_id,
         )
 
     def run_link(self, run_id: str, workflow_id: str | None) -> str | None:

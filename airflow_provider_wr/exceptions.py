@@ -42,6 +42,8 @@ class WRError(AirflowException):
     """
     Something went wrong between Airflow and White Rabbit.
 
+    Its text has the cause first, then what to do, and the request last.
+
     :param message: the API's own words where it answered, else ours.
     :param method: HTTP method of the call; None when no call was made.
     :param path: path of the call, without the host; None when no call was made.
@@ -50,6 +52,7 @@ class WRError(AirflowException):
     :param errors: the API's list of errors, each a dict of ``code`` and ``message``.
     :param retry_after: seconds after which the API wants to be asked again; None when it did not say.
     :param sent: whether any of the request may have reached the API; None when no call was made.
+    :param conn_id: the Airflow connection of the call; None when no call was made.
     """
 
     status_code: int | None  # type: ignore[assignment]  # on Airflow's own class a constant, always 500
@@ -57,7 +60,7 @@ class WRError(AirflowException):
     #: Whether a retry of the task may end otherwise.
     retryable = True
 
-    #: What the user can do about it: the last part of the error's text.
+    #: What the user can do about it.
     hint = ""
 
     def __init__(
@@ -71,6 +74,7 @@ class WRError(AirflowException):
         errors: Sequence[Mapping[str, Any]] = (),
         retry_after: float | None = None,
         sent: bool | None = None,
+        conn_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -81,17 +85,35 @@ class WRError(AirflowException):
         self.errors = list(errors)
         self.retry_after = retry_after
         self.sent = sent
+        self.conn_id = conn_id
+
+    @property
+    def cause(self) -> str:
+        """What went wrong, in short: the status of an answer that is an error, and the message."""
+        status = self.status_code
+        return " ".join(filter(None, (str(status) if status and status >= 300 else "", self.message)))
+
+    @property
+    def _connection(self) -> str:
+        return f"connection {self.conn_id!r}" if self.conn_id else "the connection"
 
     def __str__(self) -> str:
-        call = f"{self.method} {self.path}" if self.method else ""
-        if self.status_code is not None:
-            call += f" answered {self.status_code}"
-        text = ": ".join(filter(None, (call, self.message)))
-        return f"{text} ({self.hint})" if self.hint else text
+        text = ": ".join(filter(None, (self.cause, self.hint)))
+        return f"{text} ({self.method} {self.path})" if self.method else text
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By default an exception is pickled by its positional arguments alone; ours has its facts by keyword.
         return _new, (_documented(type(self)), isinstance(self, _NotRetried), self.args), self.__dict__
+
+
+@contextmanager
+def naming(conn_id: str | None) -> Iterator[None]:
+    """Let the errors of a call name the Airflow connection it was made over."""
+    try:
+        yield
+    except WRError as error:
+        error.conn_id = conn_id
+        raise
 
 
 class _NotRetried(AirflowFailException):
@@ -134,7 +156,9 @@ def _documented(kind: type[WRError]) -> type[WRError]:
 class WRConnectionError(WRError):
     """The API, or the Airflow connection to it, could not be reached, or broke before an answer came."""
 
-    hint = "check the connection's host, and the network between Airflow and White Rabbit"
+    @property
+    def hint(self) -> str:  # type: ignore[override]
+        return f"check the host of {self._connection}, and the network" if self.method else ""
 
 
 class WRTimeoutError(WRError):
@@ -159,14 +183,16 @@ class WRAuthError(WRError):
     @property
     def hint(self) -> str:  # type: ignore[override]
         if self.status_code == 403:
-            return "the API key may be limited to other workflows: see Workspace Settings, API Keys"
-        return "check the API key in the Airflow connection's password"
+            return f"the key of {self._connection} may be for other workflows (Workspace Settings, API Keys)"
+        return f"check the password of {self._connection}"
 
 
 class WRNotFoundError(WRError):
     """The API does not know the workflow, component or run (404)."""
 
-    hint = "check the id, and that the API key belongs to the same workspace"
+    @property
+    def hint(self) -> str:  # type: ignore[override]
+        return f"check the id, and that the key of {self._connection} is for its workspace"
 
 
 class WRValidationError(WRError):
@@ -188,7 +214,7 @@ class WRRateLimitError(WRError):
 class WRServerError(WRError):
     """The API, or a proxy before it, failed (5xx)."""
 
-    hint = "the fault is on the other side: try again later"
+    hint = "the fault is on the other side"
 
 
 class WRProtocolError(WRError):
@@ -204,7 +230,7 @@ class WRTriggerUnknownError(WRError, AirflowFailException):
     :param reason: what kept us from knowing.
     """
 
-    hint = "look in the White Rabbit dashboard whether a run was started; clear the task to start one"
+    hint = "look in the White Rabbit dashboard for a run, and clear the task if there is none"
     retryable = False
 
     def __init__(self, message: str, *, reason: WRError, **facts: Any) -> None:
@@ -220,10 +246,11 @@ class WRRunEndedError(WRError):
     :param retryable: whether a retry of the task may end otherwise; False where it could only meet the same run,
         or must not start another.
     :param advice: what was done, and how to go on; empty for none.
+    :param link: URL of the run's page; None where there is none.
     """
 
-    def __init__(self, run: Run, *, retryable: bool = True, advice: str = "") -> None:
-        super().__init__(f"{run.ending}\n{advice}" if advice else run.ending)
+    def __init__(self, run: Run, *, retryable: bool = True, advice: str = "", link: str | None = None) -> None:
+        super().__init__("\n".join(filter(None, (run.ending, advice, link))))
         self.run = run
         self.retryable = retryable
 
@@ -236,7 +263,7 @@ class WRRunCanceledError(WRRunEndedError):
     """The run ended CANCELED. Its text gives the reason, where one was left."""
 
 
-def run_ended_error(run: Run, *, retryable: bool, advice: str = "") -> WRRunEndedError:
+def run_ended_error(run: Run, *, retryable: bool, advice: str = "", link: str | None = None) -> WRRunEndedError:
     """Return the error for a run that ended FAILED or CANCELED; see :class:`WRRunEndedError`."""
     kind = WRRunFailedError if run.status == "FAILED" else WRRunCanceledError
-    return kind(run, retryable=retryable, advice=advice)
+    return kind(run, retryable=retryable, advice=advice, link=link)

@@ -79,14 +79,14 @@ class Outcome:
 FAILING = {"failWith": "out of gas"}
 CANCELING = {"cancelRun": "no more"}
 
-FIRST = "EXECUTING | 4 stages pending | 0 credits | running: HTTP_REQUEST (attempt 1)"
+FIRST = "EXECUTING | 4 stages pending | 0 credits | running: HTTP_REQUEST"
 """What each mode sees of a run whose first stage is held."""
 
 ENDED = {
     "COMPLETED": ("COMPLETED | 0 stages pending | 14 credits", "run RUN ended COMPLETED, 14 credits used"),
     "FAILED": (
         "FAILED | 0 stages pending | 1 credit",
-        "run RUN ended FAILED, 1 credit used\n  HTTP_REQUEST failed at attempt 1: out of gas",
+        "run RUN ended FAILED, 1 credit used\n  HTTP_REQUEST: out of gas",
     ),
     "CANCELED": ("CANCELED | 0 stages pending | 0 credits", "run RUN ended CANCELED: no more, 0 credits used"),
 }

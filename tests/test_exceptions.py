@@ -115,52 +115,55 @@ def test_airflow_retries_all_but_the_final_ones() -> None:
     ("error", "text"),
     [
         pytest.param(WRError("words"), "words", id="no call"),
-        pytest.param(WRError("words", method="GET", path="/v1/x"), "GET /v1/x: words", id="no answer"),
+        pytest.param(WRError("words", method="GET", path="/v1/x"), "words (GET /v1/x)", id="no answer"),
         pytest.param(
-            WRError("words", method="GET", path="/v1/x", status_code=418),
-            "GET /v1/x answered 418: words",
-            id="answer",
+            WRError("words", method="GET", path="/v1/x", status_code=418), "418 words (GET /v1/x)", id="answer"
+        ),
+        pytest.param(
+            WRProtocolError("words", method="GET", path="/v1/x", status_code=200),
+            "words (GET /v1/x)",
+            id="answer that is no error by its status",
         ),
         pytest.param(
             WRValidationError("", method="POST", path="/v1/x", status_code=400),
-            "POST /v1/x answered 400",
+            "400 (POST /v1/x)",
             id="answer without words",
         ),
         pytest.param(
             WRServerError("", method="GET", path="/v1/x", status_code=502),
-            "GET /v1/x answered 502 (the fault is on the other side: try again later)",
+            "502: the fault is on the other side (GET /v1/x)",
             id="answer without words, with a hint",
         ),
         pytest.param(
-            WRAuthError("Invalid API key", method="GET", path="/v1/x", status_code=401),
-            "GET /v1/x answered 401: Invalid API key (check the API key in the Airflow connection's password)",
+            WRAuthError("Invalid API key", method="GET", path="/v1/x", status_code=401, conn_id="wr_default"),
+            "401 Invalid API key: check the password of connection 'wr_default' (GET /v1/x)",
             id="401",
         ),
         pytest.param(
             WRAuthError("Forbidden", method="GET", path="/v1/x", status_code=403),
-            "GET /v1/x answered 403: Forbidden "
-            "(the API key may be limited to other workflows: see Workspace Settings, API Keys)",
-            id="403",
+            "403 Forbidden: the key of the connection may be for other workflows "
+            "(Workspace Settings, API Keys) (GET /v1/x)",
+            id="403, of no connection that is known",
         ),
         pytest.param(
-            WRNotFoundError("No such run"),
-            "No such run (check the id, and that the API key belongs to the same workspace)",
+            WRNotFoundError("No such run", conn_id="wr_default"),
+            "No such run: check the id, and that the key of connection 'wr_default' is for its workspace",
             id="404",
         ),
         pytest.param(
-            WRConnectionError("refused"),
-            "refused (check the connection's host, and the network between Airflow and White Rabbit)",
+            WRConnectionError("refused", method="GET", path="/v1/x", conn_id="wr_default"),
+            "refused: check the host of connection 'wr_default', and the network (GET /v1/x)",
             id="no connection",
         ),
+        pytest.param(WRConnectionError("not looked up"), "not looked up", id="no connection, and no call"),
         pytest.param(
             WRTriggerUnknownError("not known", reason=WRError("reset")),
-            "not known (look in the White Rabbit dashboard whether a run was started; "
-            "clear the task to start one)",
+            "not known: look in the White Rabbit dashboard for a run, and clear the task if there is none",
             id="trigger unknown",
         ),
         pytest.param(
-            WRRunFailedError(ended()),
-            f"run {RUN_ID} ended FAILED, 5 credits used\n  HTTP_REQUEST failed at attempt 1: no route",
+            WRRunFailedError(ended(), advice="Clear it.", link="https://x/run"),
+            f"run {RUN_ID} ended FAILED, 5 credits used\n  HTTP_REQUEST: no route\nClear it.\nhttps://x/run",
             id="run failed",
         ),
     ],
@@ -189,4 +192,5 @@ def test_no_fact_is_invented() -> None:
         "errors": [],
         "retry_after": None,
         "sent": None,
+        "conn_id": None,
     }

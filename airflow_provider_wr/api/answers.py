@@ -265,9 +265,8 @@ def in_doubt(call: Call[Any], error: WRError) -> WRError:
     if call.repeatable or error.sent is False or error.status_code in _REFUSED:
         return error
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    said = f"answered {error.status_code}: {error.message}" if error.status_code else error.message
     return WRTriggerUnknownError(
-        f"{call.subject} was sent a trigger at {when}; whether a run started is not known: {said}",
+        f"whether a run started is not known: {error.cause}; {call.subject} was triggered at {when}",
         reason=error,
         method=call.method,
         path=call.path,

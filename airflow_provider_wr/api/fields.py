@@ -56,7 +56,9 @@ def objects(parent: Mapping[str, Any], key: str) -> Iterator[tuple[str, dict[str
     value = parent.get(key)
     if value is not None and type(value) is not list:
         say_odd(key, "a list", value)
-    named = value.items() if type(value) is dict else (("", each) for each in value or () if type(value) is list)
+    named = (
+        value.items() if type(value) is dict else (("", each) for each in (value if type(value) is list else ()))
+    )
     for name, each in named:
         if type(each) is dict:
             yield name, each

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -23,8 +24,8 @@ from airflow_provider_wr.exceptions import WRProtocolError
 
 log = logging.getLogger(__name__)
 
-#: Failed stages that an error's text lists: a fan-out has hundreds.
-MAX_FAILED_SHOWN = 100
+#: Groups of stages that a text lists: a fan-out has hundreds of stages that say the same.
+MAX_GROUPS = 10
 
 
 class RunStatus(str, Enum):
@@ -142,6 +143,12 @@ class RunStage:
         return printable(self.module) or "a stage without a module"
 
     @property
+    def attempt_text(self) -> str:
+        """The attempt in words, from the second on."""
+        attempt = self.execution_attempt or 1
+        return f" (attempt {attempt})" if attempt > 1 else ""
+
+    @property
     def error_text(self) -> str:
         """The error in one line: its ``message`` where it has one, else its JSON."""
         error = self.error
@@ -253,11 +260,9 @@ class Run:
             text += f": {printable(self.cancel_reason)}"
         if self.total_usage is not None:
             text += f", {credits_text(self.total_usage)} used"
-        failed = self.failed_stages
-        for stage in failed[:MAX_FAILED_SHOWN]:
-            text += f"\n  {stage.label} failed at attempt {stage.execution_attempt or 1}: {stage.error_text}"
-        if len(failed) > MAX_FAILED_SHOWN:
-            text += f"\n  and {len(failed) - MAX_FAILED_SHOWN} more"
+        failed = ((stage.label, f"{stage.attempt_text}: {stage.error_text}") for stage in self.failed_stages)
+        for line in grouped(failed):
+            text += f"\n  {line}"
         return text
 
     def as_xcom(self, *, stage_outputs: bool = True) -> dict[str, Any]:
@@ -335,6 +340,18 @@ class RunEvent:
         """
         listed = fields.objects(_output(self.raw), "nonTerminalStages")
         return tuple(RunStage._read(stage, key) for key, stage in listed)
+
+
+def grouped(stages: Iterable[tuple[str, str]], most: int = MAX_GROUPS) -> list[str]:
+    """
+    Return stages in words, those that are alike as one: ``X ×60: insufficient funds``.
+
+    :param stages: a label and what to say of it, for each.
+    :param most: how many to return; of more the number is given.
+    """
+    groups = Counter(stages)
+    lines = [f"{label}{f' ×{count}' if count > 1 else ''}{words}" for (label, words), count in groups.items()]
+    return [*lines[:most], f"and {len(lines) - most} more"] if len(lines) > most else lines
 
 
 def credits_text(usage: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import groupby
@@ -32,22 +32,22 @@ class RetryPolicy:
     :param retry_run: "if_harmless", "always" or "never".
     :param harmless_modules: modules without an effect beside ``HARMLESS_MODULES``; ``*`` stands for any text.
     :param show_outputs: whether an error may show the outputs of stages.
+    :param link_to: returns the URL of a run's page; None where there is none.
     """
 
     retry_run: str
     harmless_modules: Sequence[str] = ()
     show_outputs: bool = True
+    link_to: Callable[[Run], str | None] = lambda run: None
 
     def error(self, run: Run) -> WRRunEndedError:
         """Return what the task fails with; it is ``retryable`` where a retry may start another run."""
-        if self.retry_run == "always":
-            return run_ended_error(run, retryable=True)
+        effects = [] if self.retry_run == "always" else self._effects(run)
         if self.retry_run == "never":
-            return run_ended_error(run, retryable=False, advice=f"No retry: retry_run='never'. {_HOW_TO_GO_ON}")
-        effects = self._effects(run)
-        if effects == []:
-            return run_ended_error(run, retryable=True)
-        return run_ended_error(run, retryable=False, advice=self._advice(effects))
+            advice = f"No retry: retry_run='never'. {_HOW_TO_GO_ON}"
+        else:
+            advice = "" if effects == [] else self._advice(effects)
+        return run_ended_error(run, retryable=not advice, advice=advice, link=self.link_to(run))
 
     def _effects(self, run: Run) -> list[RunStage] | None:
         """Return the stages that may have had an effect; None where the run does not tell."""

@@ -194,7 +194,7 @@ class RunStore:
         else:
             self._save({**found, "max_tries": self._max_tries, "doubt_reported": True})
             reason = WRError("the earlier try left no answer")
-            raise WRTriggerUnknownError(f"{doubt}: whether a run started is not known", reason=reason)
+            raise WRTriggerUnknownError(f"whether a run started is not known: {doubt}", reason=reason)
 
     def _may_resume(self, found: dict[str, Any], wanted: Wanted, run: Run, on_changed_updates: str) -> bool:
         """Return whether to resume a run; False to start another, which has the updates that are wanted now."""

@@ -323,10 +323,15 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
     def _retry_policy(self) -> RetryPolicy:
         from airflow_provider_wr.connection import WRSettings
 
-        known: tuple[str, ...] = ()
+        settings: WRSettings | None = None
         with suppress(WRError):  # a lookup that fails now must not hide how the run ended
-            known = WRSettings.load(self.wr_conn_id, was_found=True).harmless_modules
-        return RetryPolicy(self.retry_run, (*self.harmless_modules, *known), show_outputs=self.stage_outputs)
+            settings = WRSettings.load(self.wr_conn_id, was_found=True)
+        return RetryPolicy(
+            self.retry_run,
+            (*self.harmless_modules, *(settings.harmless_modules if settings else ())),
+            show_outputs=self.stage_outputs,
+            link_to=lambda run: settings.run_link(run.id, self.workflow_id) if settings else None,
+        )
 
     def _start(
         self, context: Context, hook: WRHook, wanted: Wanted, updates: Sequence[Call[None]], store: RunStore

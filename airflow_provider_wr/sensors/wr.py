@@ -152,6 +152,9 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         first_poke = self._first_poke(context)
         self._connection_was_found = first_poke is not None
         self._started = first_poke or time.time()
+        if first_poke is None:
+            self._push_link(context)
+            log.info("Waiting for run %s%s", self.run_id, f": {self._link}" if self._link else "")
         return self._poke_until_done(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None) -> dict[str, Any]:
@@ -291,7 +294,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
     def _result(self, run: Run) -> dict[str, Any]:
         self._run = run
         if run.status not in self.allowed_statuses:
-            raise not_retried(run_ended_error(run, retryable=False))
+            raise not_retried(run_ended_error(run, retryable=False, link=self._link))
         log.info("%s", run.ending)
         return run.as_xcom(stage_outputs=self.stage_outputs)
 

@@ -27,7 +27,7 @@ from yarl import URL
 from airflow_provider_wr.api import answers, events
 from airflow_provider_wr.api.answers import Answer
 from airflow_provider_wr.connection import WRSettings
-from airflow_provider_wr.exceptions import WRError, WRTimeoutError
+from airflow_provider_wr.exceptions import WRError, WRTimeoutError, naming
 from airflow_provider_wr.transport import repeated_length
 
 if TYPE_CHECKING:
@@ -138,11 +138,15 @@ class SharedSession:
         :param within: seconds in which the whole answer must be there, waiting for a slot included; None for the
             connection's read timeout, and for a slot for as long as it takes.
         """
+        with naming(self._conn_id):
+            return await self._send(call, within=within)
+
+    async def _send(self, call: Call[T], *, within: float | None) -> T:
         until = None if within is None else time.monotonic() + within
         try:
             await asyncio.wait_for(self.calls.acquire(), within if self.calls.locked() else None)
         except asyncio.TimeoutError as error:
-            raise answers.no_answer(call, error, sent=False, timed_out=True) from error
+            raise answers.no_answer(call, error, sent=False, timed_out=True) from None
         # See RequestsTransport.send on the pooled connections.
         session = self.http if call.repeatable else _new_session()
         attempt = _Attempt()
@@ -150,7 +154,7 @@ class SharedSession:
             async with timeout(_least(self.endpoint.settings.read_timeout, until and until - time.monotonic())):
                 answer = await _read(await _request(session, self.endpoint, call, attempt))
         except (aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError) as error:
-            raise _no_answer(call, error, sent=attempt.sent) from error
+            raise _no_answer(call, error, sent=attempt.sent) from None
         finally:
             self.calls.release()
             if session is not self.http:
@@ -166,13 +170,17 @@ class SharedSession:
         :param silence: seconds without a byte after which it counts as broken.
         :param within: seconds in which it must be open; None for ``silence``.
         """
+        with naming(self._conn_id):
+            return await self._open_stream(call, silence, within)
+
+    async def _open_stream(self, call: Call[None], silence: float, within: float | None) -> AiohttpStream:
         attempt = _Attempt()
         try:
             async with timeout(_least(silence, within)):
                 response = await _request(self.http, self.endpoint, call, attempt)
                 refusal = None if 200 <= response.status < 300 else await _read(response)
         except (aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError) as error:
-            raise _no_answer(call, error, sent=attempt.sent) from error
+            raise _no_answer(call, error, sent=attempt.sent) from None
         if refusal is not None:
             answers.read_answer(call, refusal)
         try:
@@ -241,7 +249,7 @@ class AiohttpStream:
         try:
             return await self._content.readany()
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-            raise _no_answer(self._call, error, sent=True) from error
+            raise _no_answer(self._call, error, sent=True) from None
 
     def close(self) -> None:
         self._response.close()

@@ -27,7 +27,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from airflow_provider_wr.api import answers, events
 from airflow_provider_wr.api.answers import Answer
-from airflow_provider_wr.exceptions import WRError
+from airflow_provider_wr.exceptions import WRError, naming
 
 if TYPE_CHECKING:
     import urllib3
@@ -65,8 +65,9 @@ class RequestsTransport:
         seconds = _least(settings.read_timeout, within)
         until = time.monotonic() + seconds
         try:
-            response = _request(session, call, settings, read_timeout=seconds)
-            return answers.read_answer(call, _read(call, response, within=until - time.monotonic()))
+            with naming(settings.conn_id):
+                response = _request(session, call, settings, read_timeout=seconds)
+                return answers.read_answer(call, _read(call, response, within=until - time.monotonic()))
         finally:
             if session is not self.session:
                 session.close()
@@ -81,10 +82,11 @@ class RequestsTransport:
         :param within: seconds in which it must be open; None for ``silence``.
         """
         until = None if within is None else time.monotonic() + within
-        response = _request(self.session, call, settings, read_timeout=_least(silence, within))
-        if not 200 <= response.status_code < 300:
-            seconds = _least(settings.read_timeout, until and until - time.monotonic())
-            answers.read_answer(call, _read(call, response, within=seconds))
+        with naming(settings.conn_id):
+            response = _request(self.session, call, settings, read_timeout=_least(silence, within))
+            if not 200 <= response.status_code < 300:
+                seconds = _least(settings.read_timeout, until and until - time.monotonic())
+                answers.read_answer(call, _read(call, response, within=seconds))
         try:
             events.check_stream(call, response.headers)
         except WRError:
@@ -153,7 +155,7 @@ def _request(
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise answers.no_answer(
             call, error, sent=attempt.sent, timed_out=isinstance(error, (requests.Timeout, TimeoutError))
-        ) from error
+        ) from None
     finally:
         _attempt.reset(token)
 
@@ -174,7 +176,7 @@ def _chunks(call: Call[Any], response: requests.Response, *, within: float | Non
                 yield chunk
     except (urllib3.exceptions.HTTPError, OSError) as error:
         timed_out = isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError))
-        raise answers.no_answer(call, error, sent=True, timed_out=timed_out) from error
+        raise answers.no_answer(call, error, sent=True, timed_out=timed_out) from None
     finally:
         response.close()
 

@@ -6,21 +6,22 @@ import logging
 import time
 from collections.abc import Callable
 
-from airflow_provider_wr.api.models import RunStage, StageStatus, credits_text
+from airflow_provider_wr.api.models import RunStage, StageStatus, credits_text, grouped
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.api.watched import State
 
 log = logging.getLogger(__name__)
 
-#: Stages that a progress line names.
+#: Groups of stages that a progress line names.
 STAGES_SHOWN = 5
 
 
 class Progress:
     """
-    Logs a line when the status, the pending count or the running stages change, at most one per second.
+    Logs a line when the status, the pending count or the running stages change, at most one per second. The end is
+    left to those who wait for it.
 
-    A line reads ``EXECUTING | 3 stages pending | 5 credits | running: X (attempt 1)``.
+    A line reads ``EXECUTING | 3 stages pending | 5 credits | running: X ×60, Y``.
 
     :param clock: seconds, monotonic.
     """
@@ -36,10 +37,10 @@ class Progress:
     def see(self, now: State | None) -> None:
         """Take what is known now; None is a heartbeat, on which a line held back is said."""
         latest = now or self._unsaid
-        if latest is None or not log.isEnabledFor(logging.INFO):
+        if latest is None or latest.is_terminal or not log.isEnabledFor(logging.INFO):
             return
         self._unsaid = latest
-        if self._clock() - self._said_at < 1 and not latest.is_terminal:
+        if self._clock() - self._said_at < 1:
             return
         self._unsaid = None
         running = _running(latest)
@@ -67,8 +68,6 @@ def _line(now: State, running: list[RunStage]) -> str:
     if now.total_usage is not None:
         parts.append(credits_text(now.total_usage))
     if running:
-        names = [f"{stage.label} (attempt {stage.execution_attempt or 1})" for stage in running[:STAGES_SHOWN]]
-        if len(running) > STAGES_SHOWN:
-            names.append(f"and {len(running) - STAGES_SHOWN} more")
+        names = grouped(((stage.label, stage.attempt_text) for stage in running), STAGES_SHOWN)
         parts.append(f"running: {', '.join(names)}")
     return " | ".join(parts)

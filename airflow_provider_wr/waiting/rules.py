@@ -383,7 +383,7 @@ class LastKnown:
 
         :param link: URL of its page; None for none.
         """
-        why = f": {cause(self.missed)}" if self.missed is not None else ""
+        why = f": {self.missed.cause}" if self.missed is not None else ""
         if self.status is None:
             return f"{self._what} {'was never' if self._from_the_start else 'could not be'} reached{why}"
         if not why:
@@ -422,12 +422,6 @@ def last_known(look: WRTimeoutError, before: WRTimeoutError | None) -> str:
     return look.last_known if before is None or look.last_status is not None else before.last_known
 
 
-def cause(error: WRError) -> str:
-    """Return what an error is about, without the request and the advice: a log repeats them at each attempt."""
-    status = error.status_code
-    return " ".join(filter(None, (str(status) if status and status >= 300 else "", error.message)))
-
-
 def log_retry(watched: object, because: WRError | str, seconds: float | None = None) -> None:
     """
     Log that the wait goes on: what changes comes first.
@@ -438,7 +432,7 @@ def log_retry(watched: object, because: WRError | str, seconds: float | None = N
     """
     when = "" if seconds is None else f" in {seconds:.1f} s"
     if isinstance(because, WRError):
-        log.warning("%s; retrying%s (%s)", cause(because), when, watched)
+        log.warning("%s; retrying%s (%s)", because.cause, when, watched)
     else:
         log.info("%s; retrying%s (%s)", because, when, watched)
 

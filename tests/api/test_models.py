@@ -300,7 +300,7 @@ def test_an_error_lists_no_more_failed_stages_than_a_log_can_bear() -> None:
 
 def test_a_stage_without_a_module_has_a_name_in_words() -> None:
     run = Run.from_json({**RUN, "runStages": [{**STAGE, "module": None}]})
-    assert run.ending.endswith("\n  a stage without a module failed at attempt 2: no route")
+    assert run.ending.endswith("\n  a stage without a module (attempt 2): no route")
 
 
 @pytest.mark.parametrize(
@@ -437,11 +437,7 @@ def test_the_xcom_of_a_run_without_stages(body: dict[str, Any]) -> None:
                     {"id": "5", "module": "E", "status": "FAILED"},
                 ],
             },
-            "ended FAILED\n"
-            "  A failed at attempt 1: no route\n"
-            "  C failed at attempt 3: plain\n"
-            '  D failed at attempt 1: {"code": 7, "why": "ü"}\n'
-            "  E failed at attempt 1: null",
+            'ended FAILED\n  A: no route\n  C (attempt 3): plain\n  D: {"code": 7, "why": "ü"}\n  E: null',
             id="failed stages",
         ),
         pytest.param(
@@ -449,7 +445,7 @@ def test_the_xcom_of_a_run_without_stages(body: dict[str, Any]) -> None:
                 "status": "FAILED",
                 "runStages": [{"id": "1", "module": "A", "status": "FAILED", "error": "x" * 900}],
             },
-            f"ended FAILED\n  A failed at attempt 1: {'x' * 500}…",
+            f"ended FAILED\n  A: {'x' * 500}…",
             id="long error",
         ),
     ],

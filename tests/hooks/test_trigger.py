@@ -104,7 +104,7 @@ def test_a_trigger_in_doubt_is_sent_once(
     assert type(caught.value.reason) is reason
     said = str(caught.value)
     assert f"POST /v1/sdk/workflows/{WORKFLOW_ID}" in said
-    assert f"workflow {WORKFLOW_ID} was sent a trigger at 20" in said
+    assert f"workflow {WORKFLOW_ID} was triggered at 20" in said
     assert "whether a run started is not known" in said
 
 

@@ -82,7 +82,7 @@ def test_outputs_are_left_out_where_they_are_not_wanted(start: Start, quick_mode
 @pytest.mark.parametrize(
     ("config", "kind", "says"),
     [
-        ({"failWith": "no funds"}, WRRunFailedError, "HTTP_REQUEST failed at attempt 1: no funds"),
+        ({"failWith": "no funds"}, WRRunFailedError, "HTTP_REQUEST: no funds"),
         ({"cancelRun": "enough"}, WRRunCanceledError, "ended CANCELED: enough"),
     ],
     ids=["FAILED", "CANCELED"],
