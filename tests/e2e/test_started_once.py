@@ -206,7 +206,7 @@ CASES = [
     Case("the same, with 'always'", "retrying_always", mend_after_failure, 2, "success", 2, "", FAILING),
     Case("worker killed, and the run fails", "in_worker", kill_after, 1, "failed", 2, NO_RETRY, FAILING_SOON),
     Case("last stage failed", "notifying_in_vain", nothing, 1, "failed", 1, NO_RETRY),
-    Case("last stage failed, deferred", "notifying_in_vain_deferred", nothing, 1, "failed", 1, NO_RETRY),
+    Case("last stage failed, deferred", "notifying_in_vain_deferred", nothing, 1, "failed", 1, NO_RETRY, LATE),
     Case("last stage failed, with 'always'", "notifying_in_vain_always", nothing, 4, "failed", 4),
     Case("retried with other updates", "changing", kill_after, 1, "failed", 2, CHANGED, LONG),
     Case("the same, with 'resume'", "changing_resumes", kill_after, 1, "success", 2, RESUMES, LONG),
