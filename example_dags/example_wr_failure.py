@@ -38,7 +38,6 @@ with DAG(
         wait_for_completion=True,
         deferrable=True,
         timeout=300,  # seconds
-        retries=0,  # a retry would start a new run, and pay again those whom the first one has paid
     )
 
     @task

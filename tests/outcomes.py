@@ -8,7 +8,7 @@ scheduler and triggerer, by ``dags/test_modes.py`` where ``dag.test()`` is enoug
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -92,6 +92,13 @@ ENDED = {
 }
 """How a run's end is told: a progress line, and the ending in words, as a line or as an error's text."""
 
+NO_RETRY = (
+    "No retry: these stages may have had an effect, which a new run would repeat:\n  HTTP_REQUEST FAILED\n"
+    "Fix the cause, then clear the task to start a new run. retry_run='always' retries all the same; "
+    "harmless_modules names modules without an effect."
+)
+"""What an operator adds to the error of a run that it does not repeat."""
+
 UNREACHABLE = "the connection broke: [Errno 104] Connection reset by peer; retrying (run RUN)"
 REFUSED = (
     "GET /v1/sdk/workflows/executions/RUN answered 401: Invalid API key "
@@ -104,10 +111,12 @@ def _completed(*before: str) -> End:
     return End("success", 1, "COMPLETED", (*before, FIRST, *ENDED["COMPLETED"]))
 
 
-def _ended(status: str, error: str, *, retries_left: int) -> End:
+def _ended(
+    status: str, error: str, *, retries_left: int, run: str | None = None, advice: Sequence[str] = ()
+) -> End:
     progress, ending = ENDED[status]
-    run = None if retries_left else status  # the operator leaves it as an XCom
-    return End("failed", retries_left, run, (FIRST, progress, f"{error}: {ending}"))
+    text = "\n".join((ending, *advice))
+    return End("failed", retries_left, run, (FIRST, progress, f"{error}: {text}"))
 
 
 def _timed_out(error: str, text: str, *, retries_left: int) -> End:
@@ -135,8 +144,8 @@ OUTCOMES = [
         row="FAILED",
         happens="finish",
         sensor=_ended("FAILED", "WRRunFailedError", retries_left=1),
-        operator=_ended("FAILED", "WRRunFailedError", retries_left=0),
-        runs=5,
+        operator=_ended("FAILED", "WRRunFailedError", retries_left=1, run="FAILED", advice=[NO_RETRY]),
+        runs=3,  # a request had failed, which may have had an effect
         config=FAILING,
     ),
     Outcome(
@@ -152,8 +161,8 @@ OUTCOMES = [
         row="CANCELED",
         happens="finish",
         sensor=_ended("CANCELED", "WRRunCanceledError", retries_left=1),
-        operator=_ended("CANCELED", "WRRunCanceledError", retries_left=0),
-        runs=5,
+        operator=_ended("CANCELED", "WRRunCanceledError", retries_left=0, run="CANCELED"),
+        runs=5,  # nothing had been done
         config=CANCELING,
     ),
     Outcome(

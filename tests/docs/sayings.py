@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_wr.exceptions import WRError
 from airflow_provider_wr.hooks.wr import WRHook
+from airflow_provider_wr.models import Run
 from airflow_provider_wr.operators.retry_policy import RetryPolicy
 from airflow_provider_wr.operators.run_store import RunStore, Wanted
 from airflow_provider_wr.operators.shared_config import warn_of_overlap
@@ -33,6 +34,7 @@ def generalize(text: str) -> str:
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<id>", text)
     text = re.sub(r"http://127\.0\.0\.1:\d+", "<sandbox>", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+(\+00:00|Z)", "<time>", text)
+    text = re.sub(r"0x[0-9a-f]+…?", "<hash>", text)
     return text.strip()
 
 
@@ -44,12 +46,12 @@ def error(call: Callable[[WRHook], Any]) -> str:
 
 
 def failed_run(sandbox: Sandbox) -> str:
-    from airflow_provider_wr.exceptions import run_ended_error
-
     with WRHook() as hook:
-        hook.update_component(QUOTE, config={"failWith": "insufficient funds"})
+        hook.update_component(QUOTE, config={"apiUrl": "https://example.com/quote"})
+        hook.update_component(sandbox.components["Suppliers"], config={"count": 2})
+        hook.update_component(sandbox.components["Notify"], config={"failWith": "no route to the mail server"})
         run = hook.wait_for_run(hook.trigger_run().run_id)
-    ended = run_ended_error(run, final=False)
+    ended = RetryPolicy("if_harmless").error(run)
     return f"{type(ended).__name__}: {ended}"
 
 
@@ -81,7 +83,7 @@ class _TaskInstance:
     max_tries = 1
 
 
-def goes_on(sandbox: Sandbox) -> str:
+def resumed(sandbox: Sandbox) -> str:
     store = RunStore({"ti": _TaskInstance(), "task_state_store": _Store()}, durable=True)  # type: ignore[arg-type]
     wanted = Wanted.of(sandbox.workflow_id, [])
     with WRHook() as hook, logged("airflow_provider_wr.operators.run_store") as lines:
@@ -89,6 +91,15 @@ def goes_on(sandbox: Sandbox) -> str:
         store.record_attempt(wanted)
         store.record_run(hook.trigger_run())
         store.find(hook, wanted, RetryPolicy("never"), on_unknown_trigger="fail", on_changed_updates="fail")
+    return "\n".join(lines)
+
+
+def changed(sandbox: Sandbox) -> str:
+    stages = [{"id": str(n), "module": "X", "status": "COMPLETED", "output": {"balance": n}} for n in range(3)]
+    balance = {"id": "3", "module": "X", "status": "COMPLETED", "output": {"balance": 20 * 10**18}}
+    run = Run.from_json({"id": QUOTE, "status": "COMPLETED", "runStages": [*stages, balance]})
+    with logged("airflow_provider_wr.api.models") as lines:
+        run.as_xcom(stage_outputs=True)
     return "\n".join(lines)
 
 
@@ -109,7 +120,7 @@ def may_overlap(sandbox: Sandbox) -> str:
 
 
 def updated(sandbox: Sandbox) -> str:
-    with WRHook() as hook, logged("airflow_provider_wr.component_update") as lines:
+    with WRHook() as hook, logged("airflow_provider_wr.hooks.wr") as lines:
         hook.update_component(QUOTE, config={"count": 3})
     return "\n".join(lines)
 
@@ -140,7 +151,8 @@ SAYINGS: dict[str, Callable[[Sandbox], str]] = {
     "WRTriggerUnknownError: ": unknown,
     "WRAuthError: ": refused_key,
     "WRTimeoutError: ": timed_out,
-    "Run ": goes_on,
+    "Run 9e4c7b1a-1111-4222-8333-944455556666, in its XCom": changed,
+    "Run ": resumed,
     "wait cannot start": cannot_start,
     "Task pay of DAG": may_overlap,
     "Updated component": updated,

@@ -34,7 +34,7 @@ def told(end: End | None) -> tuple[tuple[str, ...], str]:
     if end is None:
         return ("–",), ""
     if end.state == "failed":
-        error = end.says[-1].partition(":")[0].replace("Final", "")
+        error = end.says[-1].partition(":")[0]
         return (f"fails with `{error}`",), "no retry" if end.retries_left else "a retry "
     return ("succeeds", "waits on") if end.state == "success" else ("is skipped",), ""
 

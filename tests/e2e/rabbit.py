@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from airflow_provider_wr.hooks.wr import WRHook
 from airflow_provider_wr.sandbox.server import Sandbox
 
-COUNT = 60
+COUNT = 80
 LITERAL, LITERAL_CONN = "WR_E2E_RUN_ID", "WR_E2E_CONN_ID"
 """The environment variables that hold a run's id and its connection, for a DAG file to name."""
 

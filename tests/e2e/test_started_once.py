@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from airflow_provider_wr.hooks.wr import WRHook
 from airflow_provider_wr.sandbox.faults import Fault
 from dev.local_airflow import LocalAirflow
 
@@ -27,6 +28,16 @@ class Payment(DagRun):
         self.rabbit = rabbit
         self.sandbox = rabbit.control
 
+    def transactions(self) -> list[str]:
+        """Return the hash of each payment that was made, in whatever run."""
+        with WRHook(self.rabbit.conn_id) as hook:
+            stages = [stage for run in self.sandbox.runs() for stage in hook.get_run(run["id"]).stages]
+        return [
+            stage.output["transactionHash"]
+            for stage in stages
+            if (stage.module, stage.status) == ("SEND_EVM_TRANSACTION", "COMPLETED")
+        ]
+
 
 # --- what happens to a payment ----------------------------------------------------------------------------
 
@@ -45,9 +56,24 @@ def kill_during(payment: Payment) -> None:
     payment.kill_worker()
 
 
+def clear_during(payment: Payment) -> None:
+    payment.wait_until("the trigger is obeyed, and its answer held back", lambda: bool(payment.sandbox.runs()))
+    payment.clear()
+
+
+def clear_twice(payment: Payment) -> None:
+    clear_during(payment)
+    clear_at_the_end(payment)
+
+
 def kill_after(payment: Payment) -> None:
     payment.wait_until("the wait begins", lambda: payment.rabbit.received("stream") > 0)
     payment.kill_worker()
+
+
+def kill_and_forget(payment: Payment) -> None:
+    kill_after(payment)
+    payment.sandbox.fault("get_run", status=404, times=None)
 
 
 def kill_one_of_three(payment: Payment) -> None:
@@ -140,15 +166,21 @@ LONG = {"seconds": 40}
 LATE = {"seconds": 12}
 LONGER = {"seconds": 75}
 FAILING = {"failWith": "out of gas"}
+FAILING_SOON = {**SHORT, **FAILING}
 UPDATE_HELD = Fault("update", delay=HELD_BACK, reset=True)
 ANSWER_HELD = Fault("trigger", delay=HELD_BACK, obey=True)
 ANSWER_503 = Fault("trigger", status=503, obey=True)
 ANSWER_LOST = Fault("trigger", reset=True, obey=True)
 REFUSED = Fault("trigger", status=429, times=2)
 
-GOES_ON = "going on with it, no new run is started"
+RESUMES = ": resuming it"
 UNKNOWN = "WRTriggerUnknownError: "
-SECOND = "Starting a run which may be the second"
+NO_ANSWER = "and died before it recorded the answer: whether a run started is not known"
+NO_RUN = "WRTriggerUnknownError: White Rabbit does not know run "
+SECOND = "Starting a run that may be the second"
+ANOTHER = "may have started a run. Starting another, since the task was cleared"
+NO_RETRY = "No retry: these stages may have had an effect"
+CHANGED = "component_updates changed since"
 
 # fmt: off
 CASES = [
@@ -156,20 +188,33 @@ CASES = [
     Case("worker killed before the trigger", "in_worker", kill_before, 1, "success", 2, "", UPDATE_HELD),
     Case("worker killed during the trigger", "in_worker", kill_during, 1, "failed", 2, UNKNOWN, ANSWER_HELD),
     Case("the same, with 'retrigger'", "retriggering", kill_during, 2, "success", 2, SECOND, ANSWER_HELD),
-    Case("worker killed after it, the run goes on", "in_worker", kill_after, 1, "success", 2, GOES_ON, LONG),
-    Case("worker killed after it, the run ends", "in_worker", kill_after, 1, "success", 2, GOES_ON, SHORT),
+    Case("worker killed after it, the run goes on", "in_worker", kill_after, 1, "success", 2, RESUMES, LONG),
+    Case("worker killed after it, the run ends", "in_worker", kill_after, 1, "success", 2, RESUMES, SHORT),
     Case("the same, with durable=False", "not_durable", kill_after, 2, "success", 2, "", SHORT),
     Case("one of 3 mapped workers killed", "mapped_in_worker", kill_one_of_three, 3, "success", 2, "", LONG),
     Case("cleared after success", "in_worker", clear_at_the_end, 2, "success", 2),
     Case("cleared after success, deferred", "deferred", clear_at_the_end, 2, "success", 2, "", SHORT),
-    Case("cleared after success, run goes on", "without_wait", clear_at_the_end, 1, "success", 2, GOES_ON, LONG),
-    Case("cleared while deferred", "deferred", clear_while_deferred, 1, "success", 2, GOES_ON, LONG),
-    Case("cleared while a worker waits", "in_worker", clear_while_waiting, 1, "success", 2, GOES_ON, LONG),
-    Case("cleared while deferred, killed at end", "deferred", clear_kill_late, 1, "success", 3, GOES_ON, LONGER),
-    Case("cleared while deferred, killed at once", "deferred", clear_kill_soon, 1, "success", 3, GOES_ON, LONGER),
-    Case("the same, and the run ends meanwhile", "deferred", clear_kill_soon, 1, "success", 3, GOES_ON, LATE),
+    Case("cleared after success, run goes on", "without_wait", clear_at_the_end, 1, "success", 2, RESUMES, LONG),
+    Case("cleared while deferred", "deferred", clear_while_deferred, 1, "success", 2, RESUMES, LONG),
+    Case("cleared while a worker waits", "in_worker", clear_while_waiting, 1, "success", 2, RESUMES, LONG),
+    Case("cleared while deferred, killed at end", "deferred", clear_kill_late, 1, "success", 3, RESUMES, LONGER),
+    Case("cleared while deferred, killed at once", "deferred", clear_kill_soon, 1, "success", 3, RESUMES, LONGER),
+    Case("the same, and the run ends meanwhile", "deferred", clear_kill_soon, 1, "success", 3, RESUMES, LATE),
     Case("cleared after the run failed", "without_retries", clear_at_the_end, 2, "success", 2, "", FAILING),
-    Case("retried after the run failed", "in_worker", mend_after_failure, 2, "success", 2, "", FAILING),
+    Case("retried after the run failed", "in_worker", mend_after_failure, 1, "failed", 1, NO_RETRY, FAILING),
+    Case("the same, known to be harmless", "harmless", mend_after_failure, 2, "success", 2, "", FAILING),
+    Case("the same, with 'always'", "retrying_always", mend_after_failure, 2, "success", 2, "", FAILING),
+    Case("worker killed, and the run fails", "in_worker", kill_after, 1, "failed", 2, NO_RETRY, FAILING_SOON),
+    Case("last stage failed", "notifying_in_vain", nothing, 1, "failed", 1, NO_RETRY),
+    Case("last stage failed, deferred", "notifying_in_vain_deferred", nothing, 1, "failed", 1, NO_RETRY, LATE),
+    Case("last stage failed, with 'always'", "notifying_in_vain_always", nothing, 4, "failed", 4),
+    Case("retried with other updates", "changing", kill_after, 1, "failed", 2, CHANGED, LONG),
+    Case("the same, with 'resume'", "changing_resumes", kill_after, 1, "success", 2, RESUMES, LONG),
+    Case("the same, with 'restart'", "changing_restarts", kill_after, 2, "success", 2, CHANGED, SHORT),
+    Case("retried, and the run is not known", "in_worker", kill_and_forget, 1, "failed", 2, NO_RUN, LONG),
+    Case("cleared during the trigger", "in_worker", clear_during, 1, "failed", 2, NO_ANSWER, ANSWER_HELD),
+    Case("the same, and cleared again", "in_worker", clear_twice, 2, "success", 3, ANOTHER, ANSWER_HELD),
+    Case("cleared after 503", "in_worker", clear_at_the_end, 2, "success", 2, ANOTHER, ANSWER_503),
     Case("obeyed, but answered with 503", "in_worker", nothing, 1, "failed", 1, UNKNOWN, ANSWER_503),
     Case("503, with 'retrigger'", "retriggering", nothing, 2, "success", 2, SECOND, ANSWER_503),
     Case("obeyed, but the connection is reset", "deferred", nothing, 1, "failed", 1, UNKNOWN, ANSWER_LOST),
@@ -239,4 +284,18 @@ def test_each_mapped_task_remembers_its_own_run(played: Played) -> None:
     assert {payment.xcom("pay", map_index=index) for index in range(3)} == {
         run["id"] for run in payment.sandbox.runs()
     }
-    assert GOES_ON in payment.log("pay", tries=2, map_index=1)
+    assert RESUMES in payment.log("pay", tries=2, map_index=1)
+
+
+@pytest.mark.parametrize(
+    ("case", "payments"),
+    [("last stage failed", 5), ("last stage failed, deferred", 5), ("last stage failed, with 'always'", 20)],
+)
+def test_what_was_paid_is_paid_once_and_the_error_lists_it(case: str, payments: int, played: Played) -> None:
+    payment, end = played[case].result()
+    paid = payment.transactions()
+
+    assert len(paid) == payments
+    if end.tries == 1:
+        log = payment.log("pay", tries=1)
+        assert [transaction for transaction in paid if transaction not in log] == []

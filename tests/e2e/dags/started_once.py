@@ -24,6 +24,17 @@ COMMON: dict[str, Any] = {
     "retry_delay": timedelta(seconds=1),
 }
 
+# Each try asks for another value.
+CHANGING: dict[str, Any] = {
+    "component_updates": [{"component_id": COMPONENT_ID, "config": {"to": "{{ ti.try_number }}"}}]
+}
+
+# The last stage fails, when all payments are made.
+NOTIFYING_IN_VAIN: dict[str, Any] = {
+    "component_updates": [{"component_id": COMPONENT_ID, "config": {"failWith": "no route to the mail server"}}],
+    "retries": 3,
+}
+
 WAYS: dict[str, dict[str, Any]] = {
     "in_worker": {},
     "deferred": {"deferrable": True},
@@ -31,6 +42,14 @@ WAYS: dict[str, dict[str, Any]] = {
     "not_durable": {"durable": False},
     "without_retries": {"retries": 0},
     "without_wait": {"wait_for_completion": False},
+    "retrying_always": {"retry_run": "always"},
+    "harmless": {"harmless_modules": ["HTTP_REQUEST"]},
+    "changing": CHANGING,
+    "changing_resumes": {**CHANGING, "on_changed_updates": "resume"},
+    "changing_restarts": {**CHANGING, "on_changed_updates": "restart"},
+    "notifying_in_vain": NOTIFYING_IN_VAIN,
+    "notifying_in_vain_deferred": {**NOTIFYING_IN_VAIN, "deferrable": True},
+    "notifying_in_vain_always": {**NOTIFYING_IN_VAIN, "retry_run": "always"},
 }
 
 PARAMS = {"conn_id": Param("wr_default", type="string")}
