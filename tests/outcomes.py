@@ -83,14 +83,11 @@ FIRST = "EXECUTING | 4 stages pending | 0 credits | running: HTTP_REQUEST"
 """What each mode sees of a run whose first stage is held."""
 
 ENDED = {
-    "COMPLETED": ("COMPLETED | 0 stages pending | 14 credits", "run RUN ended COMPLETED, 14 credits used"),
-    "FAILED": (
-        "FAILED | 0 stages pending | 1 credit",
-        "run RUN ended FAILED, 1 credit used\n  HTTP_REQUEST: out of gas",
-    ),
-    "CANCELED": ("CANCELED | 0 stages pending | 0 credits", "run RUN ended CANCELED: no more, 0 credits used"),
+    "COMPLETED": "run RUN ended COMPLETED, 14 credits used",
+    "FAILED": "run RUN ended FAILED, 1 credit used\n  HTTP_REQUEST: out of gas",
+    "CANCELED": "run RUN ended CANCELED: no more, 0 credits used",
 }
-"""How a run's end is told: a progress line, and the ending in words, as a line or as an error's text."""
+"""How a run's end is told, as a line or as an error's text."""
 
 NO_RETRY = (
     "No retry: these stages may have had an effect, which a new run would repeat:\n  HTTP_REQUEST FAILED\n"
@@ -101,22 +98,20 @@ NO_RETRY = (
 
 UNREACHABLE = "the connection broke: [Errno 104] Connection reset by peer; retrying (run RUN)"
 REFUSED = (
-    "GET /v1/sdk/workflows/executions/RUN answered 401: Invalid API key "
-    "(check the API key in the Airflow connection's password)"
+    "401 Invalid API key: check the password of connection 'CONNECTION' (GET /v1/sdk/workflows/executions/RUN)"
 )
 GOES_ON = "run RUN, last seen EXECUTING, goes on: White Rabbit has no call to cancel it; see URL/runs/RUN"
 
 
 def _completed(*before: str) -> End:
-    return End("success", 1, "COMPLETED", (*before, FIRST, *ENDED["COMPLETED"]))
+    return End("success", 1, "COMPLETED", (*before, FIRST, ENDED["COMPLETED"]))
 
 
 def _ended(
     status: str, error: str, *, retries_left: int, run: str | None = None, advice: Sequence[str] = ()
 ) -> End:
-    progress, ending = ENDED[status]
-    text = "\n".join((ending, *advice))
-    return End("failed", retries_left, run, (FIRST, progress, f"{error}: {text}"))
+    text = "\n".join((ENDED[status], *advice, "URL/runs/RUN"))
+    return End("failed", retries_left, run, (FIRST, f"{error}: {text}"))
 
 
 def _timed_out(error: str, text: str, *, retries_left: int) -> End:
@@ -152,7 +147,9 @@ OUTCOMES = [
         name="failed_soft_fail",
         row="FAILED, `soft_fail=True`",
         happens="finish",
-        sensor=_skipped(FIRST, *ENDED["FAILED"], "skipped: Skipping due to soft_fail is set to True."),
+        sensor=_skipped(
+            FIRST, f"{ENDED['FAILED']}\nURL/runs/RUN", "skipped: Skipping due to soft_fail is set to True."
+        ),
         config=FAILING,
         in_process=(*IN_WORKER, "deferred"),
     ),
@@ -169,7 +166,7 @@ OUTCOMES = [
         name="canceled_allowed",
         row="one of `allowed_statuses`",
         happens="finish",
-        sensor=End("success", 1, "CANCELED", (FIRST, *ENDED["CANCELED"])),
+        sensor=End("success", 1, "CANCELED", (FIRST, ENDED["CANCELED"])),
         workers=ENDED_BY_TRIGGER,
         config=CANCELING,
     ),
@@ -225,7 +222,7 @@ OUTCOMES = [
         row="401, 403, `silent_fail=True`",
         happens="refuse_key_for_a_while",
         sensor=End(
-            "success", 1, "COMPLETED", (FIRST, f"Sensor poke failed: WRAuthError: {REFUSED}", *ENDED["COMPLETED"])
+            "success", 1, "COMPLETED", (FIRST, f"Sensor poke failed: WRAuthError: {REFUSED}", ENDED["COMPLETED"])
         ),
         in_process=(*IN_WORKER, "deferred"),
     ),
@@ -247,7 +244,7 @@ _SEEN_BY_CHANCE = re.compile(
 )
 
 #: How an operator came by its run, which is no part of the wait.
-_START = re.compile(r"Started run RUN|Run RUN of an earlier try|Run RUN, started at")
+_START = re.compile(r"Started run RUN|Waiting for run RUN|Run RUN of an earlier try|Run RUN, started at")
 
 
 def said(lines: Iterable[str], expected: Iterable[str], *, limit: float) -> tuple[str, ...]:
@@ -272,6 +269,7 @@ def _general(line: str, limit: float) -> str:
     """Return a line without what differs from one run, sandbox, limit or mode to another."""
     line = re.sub(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b", "RUN", line)
     line = re.sub(r"http://127\.0\.0\.1:\d+", "URL", line)
+    line = re.sub(r"connection 'wr_\w+'", "connection 'CONNECTION'", line)
     line = re.sub(r"(executions/RUN)/stream", r"\1", line)  # a mode with a stream asks for that, too
     line = re.sub(r"retrying in [\d.]+ s \(", "retrying (", line)  # a poke has its interval
     return re.sub(rf"timed out after {limit:g} s", "timed out after LIMIT s", line)

@@ -15,7 +15,8 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_wr.api.models import RunStatus
-from airflow_provider_wr.api.sanitize import sanitize
+from airflow_provider_wr.api.sanitize import fit_text, sanitize
+from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.arguments import (
     UNSET,
     Given,
@@ -255,7 +256,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
             link = self._announce(context, hook, triggered, workflow_id)
             if not self.wait_for_completion:
                 store.record_success()
-                return triggered.run_id
+                return fit_text(triggered.run_id)
             if found and found.run.is_terminal:
                 return self._finish(context, found.run)
             if self.deferrable:
@@ -355,7 +356,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
             raise
         # Before anything that may fail: the log is the one place that is always there.
         link = hook.settings.run_link(triggered.run_id, wanted.workflow_id)
-        log.info("Started run %s%s", triggered.run_id, f": {link}" if link else "")
+        log.info("Started run %s%s", printable(triggered.run_id), f": {link}" if link else "")
         store.record_run(triggered)
         return triggered
 

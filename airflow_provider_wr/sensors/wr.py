@@ -152,10 +152,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         first_poke = self._first_poke(context)
         self._connection_was_found = first_poke is not None
         self._started = first_poke or time.time()
-        if first_poke is None:
-            self._push_link(context)
-            log.info("Waiting for run %s%s", self.run_id, f": {self._link}" if self._link else "")
-        return self._poke_until_done(context)
+        return self._poke_until_done(context, begins=first_poke is None)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None) -> dict[str, Any]:
         """Go on where the trigger stopped."""
@@ -224,12 +221,14 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
             left=max(0.05, min(self.timeout - elapsed, self.timeout - run_duration())),
         )
 
-    def _poke_until_done(self, context: Context) -> dict[str, Any]:
+    def _poke_until_done(self, context: Context, *, begins: bool = False) -> dict[str, Any]:
         self._progress = Progress()
         self._known = LastKnown(f"run {self.run_id}", from_the_start=not self._connection_was_found)
         end: BaseException | None
         try:
             self._push_link(context)
+            if begins:
+                log.info("Waiting for run %s%s", self.run_id, f": {self._link}" if self._link else "")
             return cast("dict[str, Any]", super().execute(context))
         except (AirflowSensorTimeout, AirflowTaskTimeout) as timeout:
             end = timeout

@@ -234,4 +234,6 @@ _KINDS = {
     )
 }
 #: What an event says of an error: no body of the API, which may be large and hold anything.
-_FACTS = ("message", "method", "path", "status_code", "errors", "retry_after", "last_status", "last_known")
+_FACTS = (
+    *("message", "method", "path", "status_code", "errors", "retry_after", "conn_id", "last_status", "last_known"),
+)

@@ -308,9 +308,9 @@ def event_of(line: str) -> RunEvent:
         if more := re.fullmatch(r"and (\d+) more", stage):
             stages += [("X", 1)] * int(more[1])
         else:
-            named = re.fullmatch(r"(\w+) \(attempt (\d+)\)", stage)
+            named = re.fullmatch(r"(\w+)(?: ×(\d+))?(?: \(attempt (\d+)\))?", stage)
             assert named
-            stages.append((named[1], int(named[2])))
+            stages += [(named[1], int(named[3] or 1))] * int(named[2] or 1)
     output["nonTerminalStages"] = [
         {"id": str(number), "module": module, "status": "RUNNING", "executionAttempt": attempt}
         for number, (module, attempt) in enumerate(stages)

@@ -102,7 +102,7 @@ def test_a_key_for_other_workflows_is_refused(sandbox: Sandbox, hook: AnyHook, c
     with pytest.raises(WRAuthError) as caught:
         hook.trigger_run()
     assert caught.value.status_code == 403
-    assert "limited to other workflows" in str(caught.value)
+    assert "may be for other workflows" in str(caught.value)
     assert sandbox.control.runs() == []
 
 

@@ -103,36 +103,34 @@ def no_gzip(request: Request, peer: Peer) -> None:
     peer.answer(200, b"this is not gzip", {"Content-Encoding": "gzip"})
 
 
-TIMED_OUT = "CALL: timed out waiting for the answer"
-BROKE = r"CALL: the connection broke: .+ \(check the connection's host, and the network .+\)"
+TIMED_OUT = r"timed out waiting for the answer \(CALL\)"
+BROKE = r"the connection broke: .+: check the host of connection 'wr_default', and the network \(CALL\)"
 
 CASES = {
-    "400": Case(
-        answer(400, {"error": "Bad Request", "message": "no"}), WRValidationError, "CALL answered 400: no"
-    ),
+    "400": Case(answer(400, {"error": "Bad Request", "message": "no"}), WRValidationError, r"400 no \(CALL\)"),
     "401": Case(
         answer(401, {"errors": [{"code": "UNAUTHORIZED", "message": "Invalid API key"}]}),
         WRAuthError,
-        r"CALL answered 401: Invalid API key \(check the API key .+\)",
+        r"401 Invalid API key: check the password of connection 'wr_default' \(CALL\)",
         facts={"errors": [{"code": "UNAUTHORIZED", "message": "Invalid API key"}]},
     ),
     "403": Case(
         answer(403, {"error": "Forbidden", "message": "No access"}),
         WRAuthError,
-        r"CALL answered 403: No access \(the API key may be limited .+\)",
+        r"403 No access: the key of connection 'wr_default' may be .+ \(CALL\)",
     ),
     "404": Case(
         answer(404, {"error": "Not Found", "message": "Run not found"}),
         WRNotFoundError,
-        r"CALL answered 404: Run not found \(check the id, .+\)",
+        r"404 Run not found: check the id, .+ \(CALL\)",
     ),
-    "408": Case(answer(408, {"message": "slow"}), WRTimeoutError, "CALL answered 408: timed out: slow", ALL),
-    "409": Case(answer(409, {"message": "busy"}), WRValidationError, "CALL answered 409: busy"),
-    "418": Case(answer(418, {"message": "teapot"}), WRError, "CALL answered 418: teapot"),
+    "408": Case(answer(408, {"message": "slow"}), WRTimeoutError, r"408 timed out: slow \(CALL\)", ALL),
+    "409": Case(answer(409, {"message": "busy"}), WRValidationError, r"409 busy \(CALL\)"),
+    "418": Case(answer(418, {"message": "teapot"}), WRError, r"418 teapot \(CALL\)"),
     "422": Case(
         answer(422, {"error": "Unprocessable", "message": ["a is wrong", "b too"], "code": "V"}),
         WRValidationError,
-        "CALL answered 422: a is wrong; b too",
+        r"422 a is wrong; b too \(CALL\)",
         facts={
             "errors": [{"code": "V", "message": "a is wrong"}, {"code": "V", "message": "b too"}],
             "details": {"error": "Unprocessable", "message": ["a is wrong", "b too"], "code": "V"},
@@ -141,66 +139,66 @@ CASES = {
     "429": Case(
         answer(429, {"errors": [{"code": "RATE", "message": "Rate limit exceeded"}]}),
         WRRateLimitError,
-        "CALL answered 429: Rate limit exceeded",
+        r"429 Rate limit exceeded \(CALL\)",
         ALL,
         facts={"retry_after": None},
     ),
     "429, a little later": Case(
-        answer(429, b"", {"Retry-After": "0"}), WRRateLimitError, "CALL answered 429", ALL, {"retry_after": 0.0}
+        answer(429, b"", {"Retry-After": "0"}), WRRateLimitError, r"429 \(CALL\)", ALL, {"retry_after": 0.0}
     ),
     "429, much later": Case(
         answer(429, b"", {"Retry-After": "3600"}),
         WRRateLimitError,
-        "CALL answered 429",
+        r"429 \(CALL\)",
         1,
         {"retry_after": 3600.0},
     ),
     "429, at a date": Case(
         lambda request, peer: peer.answer(429, b"", {"Retry-After": in_an_hour()}),
         WRRateLimitError,
-        "CALL answered 429",
+        r"429 \(CALL\)",
         1,
     ),
     "500": Case(
         answer(500, {"error": "Internal Server Error", "message": "boom"}),
         WRServerError,
-        r"CALL answered 500: boom \(the fault is on the other side.+\)",
+        r"500 boom: the fault is on the other side \(CALL\)",
         ALL,
     ),
     "502 of a proxy": Case(
         answer(502, "<html>\n<h1>502 Bad Gateway</h1>\n</html>", {"Content-Type": "text/html"}),
         WRServerError,
-        r"CALL answered 502: <html> <h1>502 Bad Gateway</h1> </html> \(the fault .+\)",
+        r"502 <html> <h1>502 Bad Gateway</h1> </html>: the fault is on the other side \(CALL\)",
         ALL,
         {"details": "<html> <h1>502 Bad Gateway</h1> </html>"},
     ),
-    "503 without a body": Case(answer(503), WRServerError, r"CALL answered 503 \(the fault .+\)", ALL),
+    "503 without a body": Case(answer(503), WRServerError, r"503: the fault is on the other side \(CALL\)", ALL),
     "200 with a page": Case(
         answer(200, "<html>please log in</html>"),
         WRProtocolError,
-        "CALL answered 200: the answer is not JSON: <html>please log in</html>",
+        r"the answer is not JSON: <html>please log in</html> \(CALL\)",
     ),
-    "200, empty": Case(answer(200), WRProtocolError, "CALL answered 200: the answer is not JSON: it is empty"),
+    "200, empty": Case(answer(200), WRProtocolError, r"the answer is not JSON: it is empty \(CALL\)"),
     "204": Case(
         lambda request, peer: peer.send(head(204)),
         WRProtocolError,
-        "CALL answered 204: the answer is not JSON: it is empty",
+        r"the answer is not JSON: it is empty \(CALL\)",
     ),
-    "200 with a list": Case(answer(200, []), WRProtocolError, "CALL answered 200: a run should be .+ a list"),
+    "200 with a list": Case(answer(200, []), WRProtocolError, r"a run should be .+ a list \(CALL\)"),
     "200 with another run": Case(
         answer(200, run(id="11111111-2222-4333-8444-555566667777")), WRProtocolError, ".+ another run: 1111.+"
     ),
-    "200, nested deeply": Case(answer(200, b"[" * 100_000), WRProtocolError, "CALL answered 200: .+"),
-    "too much": Case(answer(200, b"[" + b"1," * 2**20), WRProtocolError, "CALL answered 200: .+ larger than .+"),
+    "200, nested deeply": Case(answer(200, b"[" * 100_000), WRProtocolError, r".+ \(CALL\)"),
+    "too much": Case(answer(200, b"[" + b"1," * 2**20), WRProtocolError, r".+ larger than .+ \(CALL\)"),
     "a gzip bomb": Case(
         answer(200, gzip.compress(b" " * 2**26), {"Content-Encoding": "gzip"}),
         WRProtocolError,
-        "CALL answered 200: .+ larger than .+",
+        r".+ larger than .+ \(CALL\)",
     ),
     "an error's gzip bomb": Case(
         answer(400, gzip.compress(b" " * 2**26), {"Content-Encoding": "gzip"}),
         WRValidationError,
-        "CALL answered 400",
+        r"400 \(CALL\)",
     ),
     "no gzip": Case(no_gzip, WRConnectionError, BROKE, ALL),
     "reset": Case(reset, WRConnectionError, BROKE, ALL),
@@ -287,14 +285,14 @@ def test_a_redirect_is_not_followed(
 def test_a_refused_connection(hook: AnyHook, connect: Connect) -> None:
     connect(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(
-        WRConnectionError, match=f"^{GET_RUN}: no connection could be made: .*(refused|Connect call failed)"
+        WRConnectionError, match=rf"^no connection could be made: .*(refused|Connect call failed).* \({GET_RUN}\)$"
     ):
         hook.get_run(RUN_ID)
 
 
 def test_an_unknown_host(hook: AnyHook, connect: Connect) -> None:
     connect("https://white-rabbit.invalid")
-    with pytest.raises(WRConnectionError, match=f"^{GET_RUN}: no connection could be made: "):
+    with pytest.raises(WRConnectionError, match=rf"^no connection could be made: .* \({GET_RUN}\)$"):
         hook.get_run(RUN_ID)
 
 

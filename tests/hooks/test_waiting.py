@@ -156,8 +156,6 @@ def test_progress_is_logged(serve: Serve, hook: AnyHook, caplog: pytest.LogCaptu
     ours = [record for record in caplog.records if record.name.startswith("airflow_provider_wr.waiting.")]
     assert [record.getMessage() for record in ours] == [
         "EXECUTING | 2 stages pending | 5 credits | running: HTTP_REQUEST (attempt 2)",
-        "COMPLETED",
-        "COMPLETED | 0 stages pending | 7 credits",
     ]
 
 
@@ -482,7 +480,7 @@ def test_a_pause_does_not_pass_over_the_moment_when_a_run_should_be_visible(
 @pytest.mark.parametrize("status", [400, 409, 418, 422])
 def test_a_wait_ends_at_once_when_its_read_is_refused(serve: Serve, hook: AnyHook, status: int) -> None:
     server = serve(Api(reads=[answering(status, {"message": "no"})], streams=[streaming(then="hang")]))
-    with pytest.raises(WRError, match=f"answered {status}: no") as caught:
+    with pytest.raises(WRError, match=f"^{status} no ") as caught:
         hook.wait_for_run(RUN_ID)
     assert type(caught.value) is (WRError if status == 418 else WRValidationError)
     assert server.count() <= 2
@@ -493,7 +491,7 @@ def test_a_key_that_stays_refused_ends_the_wait_after_one_more_look(
     serve: Serve, hook: AnyHook, status: int
 ) -> None:
     server = serve(answering(status, {"message": "no"}))
-    with pytest.raises(WRAuthError, match=f"answered {status}"):
+    with pytest.raises(WRAuthError, match=f"^{status} "):
         hook.wait_for_run(RUN_ID)
     assert server.count() == 2
 
