@@ -17,7 +17,7 @@ debian = @$(2) >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >
 SUITE := --ignore tests/e2e --ignore tests/package --ignore tests/ui --numprocesses auto --dist worksteal
 LEGS := 2.11 3.1 3.3
 
-.PHONY: help demo test test-matrix test-e2e test-ui test-package lint format pre-commit docs bench build audit \
+.PHONY: help demo test test-matrix test-e2e test-ui test-package lint format pre-commit docs bench soak build audit \
 	fuzz constraints clean
 
 help:  ## show this list
@@ -61,6 +61,9 @@ docs: $(READY)  ## build the pages into site/, and fail on a bad link
 bench: $(READY)  ## run the benchmarks, and put their results into docs/performance.md
 	$(UV) pip install --quiet --python $(BIN)/python --constraint dev/constraints.txt --editable '.[bench]'
 	ulimit -n 20000 && $(BIN)/python -m benchmarks
+
+soak: $(READY)  ## start and wait for runs while the API fails at random; SOAK_MINUTES=1 for less than 10
+	$(BIN)/python -m dev.soak
 
 build: $(READY)  ## build the wheel and the sdist into dist/, and check them
 	$(UV) build --quiet --out-dir dist
