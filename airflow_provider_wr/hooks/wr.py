@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -26,7 +27,7 @@ from airflow_provider_wr.api.models import Run, RunEvent, TriggeredRun
 from airflow_provider_wr.api.sse import EventStream
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.api.watched import run as watch_run
-from airflow_provider_wr.connection import WRSettings
+from airflow_provider_wr.connection import DEFAULT_BASE_URL, WRSettings
 from airflow_provider_wr.exceptions import WRAuthError, WRError, WRNotFoundError
 from airflow_provider_wr.transport.aiohttp import AiohttpStream, SharedSession
 from airflow_provider_wr.transport.requests import RequestsStream, RequestsTransport
@@ -58,6 +59,9 @@ S = TypeVar("S", bound="State")
 
 #: A run that cannot exist: reading it tells whether the API accepts the key, and changes nothing.
 NO_RUN = "00000000-0000-0000-0000-000000000000"
+
+#: A key that cannot be valid.
+NO_KEY = "ws_no_key"
 
 
 class WRHook(BaseHook):
@@ -254,22 +258,43 @@ class WRHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """
-        Ask, once, for a run that cannot exist: "not found" means that the API accepts the key.
+        Ask for a run that cannot exist, with the key and with none that is valid.
 
-        Returns whether it does, and what to tell the user.
+        Only the API itself, at the right path, says "not found" to the one and refuses the other.
+
+        Returns whether it accepts the key, and what to tell the user.
         """
         try:
             self.get_run_once(NO_RUN, within=None)
         except WRNotFoundError as error:
-            if isinstance(error.details, str):
-                return False, f"{self.settings.base_url} answered 404, but not in JSON: is it White Rabbit's API?"
-            return True, f"The API at {self.settings.base_url} accepts the key"
+            return self._test_path(error)
         except WRAuthError as error:
             return False, f"The API at {self.settings.base_url} refuses the key: {error}"
         except Exception as error:
             # Airflow's Test button looks the connection up under a name that it made up.
             return False, str(error).removeprefix(f"connection {self.wr_conn_id!r}: ")
         return False, f"{self.settings.base_url} found a run that cannot exist: is it White Rabbit's API?"
+
+    def _test_path(self, not_found: WRNotFoundError) -> tuple[bool, str]:
+        url = self.settings.base_url
+        if isinstance(not_found.details, str):
+            return False, f"{url} answered 404, but not in JSON: is it White Rabbit's API?"
+        # What NestJS, the API's framework, says of a path that it does not have. A gateway may have looked at the
+        # key before, so that the key alone would not tell.
+        if not not_found.message.startswith("Cannot GET "):
+            try:
+                settings = replace(self.settings, api_key=NO_KEY)
+                self._transport.send(calls.get_run(NO_RUN), settings, within=None)
+            except WRAuthError:
+                return True, f"The API at {url} accepts the key"
+            except WRNotFoundError:
+                pass
+            except WRError as error:
+                return False, f"{url} answered 404, which may mean anything; asked without the key: {error}"
+        return False, (
+            f"{url} has no {not_found.path}: {not_found.message or '404'}. Set the connection's host to where the "
+            f"API's /v1 begins, such as {DEFAULT_BASE_URL}"
+        )
 
     def choose_workflow(self, workflow_id: str | None = None) -> str:
         """Return the workflow that a call is for: the one given, or else the hook's, or the connection's."""
