@@ -19,7 +19,7 @@ SUITE := --ignore tests/e2e --ignore tests/package --ignore tests/ui --numproces
 COVERAGE := --cov airflow_provider_wr.api --cov airflow_provider_wr.waiting --cov-branch --cov-fail-under 95
 LEGS := 2.11 3.1 3.3
 
-.PHONY: help demo test test-matrix test-e2e test-ui test-package lint format pre-commit docs bench build audit \
+.PHONY: help demo test test-matrix test-e2e test-ui test-package lint format pre-commit docs bench soak build audit \
 	fuzz constraints clean
 
 help:  ## show this list
@@ -63,6 +63,9 @@ docs: $(READY)  ## build the pages into site/, and fail on a bad link
 bench: $(READY)  ## run the benchmarks, and put their results into docs/performance.md
 	$(UV) pip install --quiet --python $(BIN)/python --constraint dev/constraints.txt --editable '.[bench]'
 	ulimit -n 20000 && $(BIN)/python -m benchmarks
+
+soak: $(READY)  ## start and wait for runs while the API fails at random; SOAK_MINUTES=1 for less than 10
+	$(BIN)/python -m dev.soak
 
 build: $(READY)  ## build the wheel and the sdist into dist/, and check them
 	$(UV) build --quiet --out-dir dist

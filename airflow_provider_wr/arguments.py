@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from inspect import signature
 from typing import Any
 
 from airflow_provider_wr.exceptions import WRValidationError
@@ -52,9 +53,55 @@ def is_mapped(operator: object) -> bool:
     return bool(getattr(operator, "_BaseOperator__from_mapped", False))
 
 
-def without_none(kwargs: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Return the arguments of ``partial()``: a None that stands in a DAG file counts as left out."""
-    return {name: value for name, value in kwargs.items() if value is not None or name not in names}
+def default_args(dag: Any, task_group: Any) -> dict[str, Any]:
+    """Return the defaults that a DAG and a task group hold for the arguments of a task; none without a DAG."""
+    if dag is None:
+        return {}
+    return {**(dag.default_args or {}), **((task_group and task_group.default_args) or {})}
+
+
+class Prepared:
+    """
+    What ``partial()`` has prepared, with the arguments that each instance of the mapped operator will have.
+
+    :param prepare: Airflow's own ``partial()``.
+    :param arguments: those that were given.
+    :param optional: the names of those for which a None that stands in a DAG file counts as left out.
+    """
+
+    def __init__(self, prepare: Callable[..., Any], arguments: Mapping[str, Any], *optional: str) -> None:
+        left_out = {name for name in optional if name in arguments and arguments[name] is None}
+        self.partial = prepare(**{name: value for name, value in arguments.items() if name not in left_out})
+        self._kwargs: dict[str, Any] = self.partial.kwargs
+        own = arguments.get("default_args") or {}
+        defaults = default_args(self._kwargs.get("dag"), self._kwargs.get("task_group"))
+        # As with an operator that is not mapped, no default takes the place of a None.
+        self._kwargs.update(dict.fromkeys(left_out & {*defaults, *own}, UNSET))
+        # Airflow puts its own arguments' defaults in here, and those of others only into each instance.
+        taken = {
+            name
+            for kind in self.partial.operator_class.__mro__
+            for name in signature(kind.__init__).parameters
+            if "__init__" in vars(kind)
+        }
+        # And a mapped operator forgets its own.
+        self._kwargs.update({name: own[name] for name in own if name in taken and name not in self._kwargs})
+        self.arguments = {name: value for name, value in defaults.items() if name in taken} | self._kwargs
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an argument; ``default`` where it is left out."""
+        value = self.arguments.get(name, UNSET)
+        return default if value is UNSET else value
+
+    def set(self, name: str, value: Any) -> None:
+        """Give every instance another argument."""
+        self._kwargs[name] = self.arguments[name] = value
+
+    def check(self, **checks: Callable[[Any], Any]) -> None:
+        """Check arguments as the operator's constructor does, which runs only with the task."""
+        for name, check in checks.items():
+            if self.get(name, UNSET) is not UNSET:
+                check(self.arguments[name])
 
 
 def check_rendered(value: Any, name: str) -> Any:
@@ -88,6 +135,13 @@ def to_seconds(value: Any, name: str) -> float:
     if not 0 <= seconds < math.inf:
         raise ValueError(f"{name} should be seconds or a timedelta, and is {value!r}")
     return seconds
+
+
+def check_modules(value: Any) -> tuple[str, ...]:
+    """Return ``harmless_modules``; raises ``ValueError`` for a text, whose letters are no modules."""
+    if isinstance(value, str):
+        raise ValueError(f"harmless_modules should be a list of modules, and is {value!r}")
+    return tuple(value or ())
 
 
 def check_choice(value: Any, name: str, *choices: str) -> Any:

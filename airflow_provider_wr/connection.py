@@ -95,9 +95,9 @@ class WRSettings:
 
     @classmethod
     def _read(cls, conn: Connection) -> WRSettings:
+        if conn.conn_type not in (None, "", "wr"):
+            raise WRValidationError(f"it is of type {printable(repr(conn.conn_type))}, not 'wr'")
         extra = _extra(conn)
-        if unknown := sorted(extra.keys() - _EXTRAS):
-            raise WRValidationError(f"unknown extra {unknown[0]!r}; known are {', '.join(sorted(_EXTRAS))}")
         api_secret = _text(extra, "api_secret")
         if api_secret == STORED_SECRET:
             raise WRValidationError(
@@ -144,6 +144,11 @@ _EXTRAS = frozenset(
 )
 
 
+#: With it, Airflow before 2.3 stored the fields of its form. The form of 2.11 sends each field with it and without
+#: when it tests a connection.
+_PREFIX = "extra__wr__"
+
+
 def _extra(conn: Connection) -> dict[str, Any]:
     try:
         extra = json.loads(conn.extra or "{}")
@@ -151,8 +156,23 @@ def _extra(conn: Connection) -> dict[str, Any]:
         raise WRValidationError("the extra is not JSON") from None
     if not isinstance(extra, dict):
         raise WRValidationError("the extra is not a JSON object")
-    # The form of Airflow 2.11 has each field twice when it tests a connection.
-    return {name: value for name, value in extra.items() if not name.startswith("extra__wr__")}
+    if unknown := sorted(name for name in extra if name.removeprefix(_PREFIX) not in _EXTRAS):
+        raise WRValidationError(f"unknown extra {unknown[0]!r}; known are {', '.join(sorted(_EXTRAS))}")
+    return _without_prefix(extra)
+
+
+def _without_prefix(extra: dict[str, Any]) -> dict[str, Any]:
+    """Return the extra with its fields under their plain names. One that is empty counts as left out."""
+    plain = {name: value for name, value in extra.items() if not name.startswith(_PREFIX)}
+    for name, value in extra.items():
+        field_name = name.removeprefix(_PREFIX)
+        if field_name == name or value in (None, ""):
+            continue
+        if plain.get(field_name) in (None, ""):
+            plain[field_name] = value
+        elif plain[field_name] != value:
+            raise WRValidationError(f"the extras {field_name!r} and {name!r} differ: leave out {name!r}")
+    return plain
 
 
 def _text(extra: dict[str, Any], name: str) -> str | None:
@@ -235,7 +255,11 @@ def _api_key(password: str | None) -> str:
 
 
 def _base_url(conn: Connection, *, allow_http: bool) -> str:
-    """Put host, schema and port together the way Airflow's HTTP connections do, https unless said."""
+    """
+    Put host, schema and port together the way Airflow's HTTP connections do, https unless said.
+
+    What the host says twice, in itself and in a field of its own, must be the same.
+    """
     host = (conn.host or "").strip()
     if not host:
         return DEFAULT_BASE_URL
@@ -256,9 +280,20 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
             f"plain http to {parts.hostname} would show the API key to the network: use https, or say "
             "'allow_http': true in the extra"
         )
+    if conn.schema and conn.schema.lower() != parts.scheme:
+        raise WRValidationError(f"the host says {parts.scheme}, and the schema says otherwise: leave one out")
+    if port is not None and conn.port and port != conn.port:
+        raise WRValidationError(f"the host has port {port}, and the port is {conn.port}: leave one out")
+    _check_path(parts.path)
     if port is None and conn.port:
         url = parts._replace(netloc=f"{parts.netloc}:{conn.port}").geturl()
     return url.rstrip("/")
+
+
+def _check_path(path: str) -> None:
+    segments = [segment.lower() for segment in path.split("/") if segment]
+    if segments[-1:] == ["v1"] or "/v1/sdk/" in "/".join(["", *segments, ""]):
+        raise WRValidationError("the host holds /v1, which every call adds: leave out the path from there on")
 
 
 def _is_ipv6(host: str) -> bool:

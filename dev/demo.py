@@ -130,9 +130,9 @@ class DagRun:
         print(f"  {time.monotonic() - self.started:5.1f} s  {who:<16}  {what}")
 
 
-def start_sandbox(processes: Processes) -> SandboxFacts:
+def start_sandbox(processes: Processes, *options: str) -> SandboxFacts:
     """Start the sandbox and return what it prints once it listens."""
-    command = [sys.executable, "-m", "airflow_provider_wr.sandbox", "--port", "0"]
+    command = [sys.executable, "-m", "airflow_provider_wr.sandbox", "--port", "0", *options]
     processes.start("sandbox", command, os.environ)
     deadline = time.monotonic() + 30
     while not (text := processes.log("sandbox").read_text()).endswith("\n"):

@@ -85,6 +85,11 @@ def test_a_key_is_enough() -> None:
         pytest.param(
             {"allow_concurrent_updates": "true"}, {"allow_concurrent_updates": True}, id="concurrent updates"
         ),
+        pytest.param({"extra__wr__read_timeout": "5"}, {"read_timeout": 5.0}, id="prefix"),
+        pytest.param({"extra__wr__read_timeout": "5", "read_timeout": "5"}, {"read_timeout": 5.0}, id="both"),
+        pytest.param({"extra__wr__read_timeout": 5, "read_timeout": ""}, {"read_timeout": 5.0}, id="plain empty"),
+        pytest.param({"extra__wr__read_timeout": "", "read_timeout": 5}, {"read_timeout": 5.0}, id="prefix empty"),
+        pytest.param({"extra__wr__verify": False}, {"verify": False}, id="prefix, false"),
     ],
 )
 def test_the_extra(extra: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -101,6 +106,22 @@ def test_the_extra(extra: dict[str, Any], expected: dict[str, Any]) -> None:
             "unknown extra 'api_secert'; known are allow_concurrent_updates, allow_http, api_secret, "
             "connect_timeout, harmless_modules, read_timeout, run_url, verify, workflow_id",
             id="unknown name",
+        ),
+        pytest.param(
+            {"extra__wr__api_secert": "hush"},
+            "unknown extra 'extra__wr__api_secert'; known are allow_concurrent_updates, allow_http, api_secret, "
+            "connect_timeout, harmless_modules, read_timeout, run_url, verify, workflow_id",
+            id="unknown name with the prefix",
+        ),
+        pytest.param(
+            {"extra__wr__api_secret": "hush", "api_secret": "hush, too"},
+            "the extras 'api_secret' and 'extra__wr__api_secret' differ: leave out 'extra__wr__api_secret'",
+            id="differ",
+        ),
+        pytest.param(
+            {"extra__wr__verify": False, "verify": True},
+            "the extras 'verify' and 'extra__wr__verify' differ: leave out 'extra__wr__verify'",
+            id="false and true",
         ),
         pytest.param({"workflow_id": 7}, "the extra 'workflow_id' is not a text", id="workflow number"),
         pytest.param(
@@ -155,6 +176,18 @@ def test_a_bad_extra_is_refused_by_name(extra: dict[str, Any] | str, message: st
     assert refusal(extra=extra) == message
 
 
+def test_a_connection_of_another_type_is_refused_before_all_else() -> None:
+    connection = Connection(conn_id="wr_test", conn_type="http", extra='{"X-Header": "1"}')
+    with pytest.raises(WRValidationError) as refused:
+        WRSettings.from_connection(connection)
+    assert refused.value.message == "connection 'wr_test': it is of type 'http', not 'wr'"
+
+
+def test_a_connection_may_have_no_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WR_TEST", json.dumps({"password": KEY}))
+    assert WRSettings.load("wr_test").api_key == KEY
+
+
 @pytest.mark.parametrize("password", [None, "", "  \n"])
 def test_a_key_must_be_there(password: str | None) -> None:
     assert refusal(password=password) == "the API key is missing: put it (ws_…) into the password"
@@ -183,9 +216,9 @@ def test_a_key_may_be_copied_with_white_space() -> None:
         pytest.param({"host": "https://example.com/wr/"}, "https://example.com/wr", id="URL with a path"),
         pytest.param({"host": "api.example.com", "port": 8443}, "https://api.example.com:8443", id="host, port"),
         pytest.param({"host": "api.example.com:8443"}, "https://api.example.com:8443", id="host with port"),
-        pytest.param(
-            {"host": "a.example.com:1", "port": 2}, "https://a.example.com:1", id="the host's port counts"
-        ),
+        pytest.param({"host": "a.example.com:1", "port": 1}, "https://a.example.com:1", id="a port twice"),
+        pytest.param({"host": "https://example.com/v1/wr"}, "https://example.com/v1/wr", id="URL with /v1 first"),
+        pytest.param({"host": "https://v1.example.com"}, "https://v1.example.com", id="v1 in the name"),
         pytest.param(
             {"host": "https://example.com/wr", "port": 8443}, "https://example.com:8443/wr", id="URL, port"
         ),
@@ -195,9 +228,7 @@ def test_a_key_may_be_copied_with_white_space() -> None:
             id="host, schema, port",
         ),
         pytest.param(
-            {"host": "https://api.example.com", "schema": "http"},
-            "https://api.example.com",
-            id="the URL's scheme counts",
+            {"host": "https://api.example.com", "schema": "HTTPS"}, "https://api.example.com", id="a schema twice"
         ),
         pytest.param(
             {"host": "localhost", "schema": "http", "port": 8080}, "http://localhost:8080", id="loopback"
@@ -224,6 +255,7 @@ def test_the_base_url(fields: dict[str, Any], base_url: str) -> None:
 
 NOT_A_URL = "the host is not an http(s) URL without a query, and not a host name"
 NO_PORT = "the host is not a URL, and not a host name"
+HAS_V1 = "the host holds /v1, which every call adds: leave out the path from there on"
 CREDENTIALS = "the host holds a user name or password: put the API key into the password"
 
 
@@ -267,6 +299,21 @@ def plain_http(host: str) -> str:
         pytest.param({"host": "https://user:hush@example.com"}, CREDENTIALS, id="user and password"),
         pytest.param({"host": "https://hush@example.com"}, CREDENTIALS, id="user"),
         pytest.param({"host": "hush@example.com"}, CREDENTIALS, id="user without a scheme"),
+        *(
+            pytest.param({"host": f"https://example.com{path}"}, HAS_V1, id=path)
+            for path in ("/v1", "/v1/", "/wr/V1//", "/v1/sdk", "/wr/v1/sdk/workflows")
+        ),
+        pytest.param({"host": "localhost/v1", "schema": "http"}, HAS_V1, id="/v1 behind a host name"),
+        pytest.param(
+            {"host": "http://127.0.0.1:8787", "port": 443},
+            "the host has port 8787, and the port is 443: leave one out",
+            id="two ports",
+        ),
+        pytest.param(
+            {"host": "https://api.example.com", "schema": "http"},
+            "the host says https, and the schema says otherwise: leave one out",
+            id="two schemas",
+        ),
     ],
 )
 def test_a_bad_host_is_refused_and_its_secrets_not_repeated(fields: dict[str, Any], message: str) -> None:
@@ -352,6 +399,12 @@ def test_the_secrets_are_masked_in_logs() -> None:
     assert redact(f"{key} {secret}") == f"{key} {secret}"
     read(password=key, extra={"api_secret": secret})
     assert redact(f"{key} {secret}") == "*** ***"
+
+
+def test_a_secret_is_masked_and_signs_under_its_name_with_the_prefix() -> None:
+    secret = api_secret()
+    assert read(extra={"extra__wr__api_secret": secret}).signer is not None
+    assert redact(secret) == "***"
 
 
 def test_the_secrets_are_masked_even_when_the_connection_is_refused() -> None:

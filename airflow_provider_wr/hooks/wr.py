@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -26,7 +28,7 @@ from airflow_provider_wr.api.models import Run, RunEvent, TriggeredRun
 from airflow_provider_wr.api.sse import EventStream
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.api.watched import run as watch_run
-from airflow_provider_wr.connection import WRSettings
+from airflow_provider_wr.connection import DEFAULT_BASE_URL, WRSettings
 from airflow_provider_wr.exceptions import WRAuthError, WRError, WRNotFoundError
 from airflow_provider_wr.transport.aiohttp import AiohttpStream, SharedSession
 from airflow_provider_wr.transport.requests import RequestsStream, RequestsTransport
@@ -58,6 +60,12 @@ S = TypeVar("S", bound="State")
 
 #: A run that cannot exist: reading it tells whether the API accepts the key, and changes nothing.
 NO_RUN = "00000000-0000-0000-0000-000000000000"
+
+#: A key that cannot be valid.
+NO_KEY = "ws_no_key"
+
+
+_OF_A_RUN = re.compile(r"\b(run|execution)\b", re.IGNORECASE)
 
 
 class WRHook(BaseHook):
@@ -254,22 +262,50 @@ class WRHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """
-        Ask, once, for a run that cannot exist: "not found" means that the API accepts the key.
+        Ask for a run that cannot exist. The API says that there is no such run.
 
-        Returns whether it does, and what to tell the user.
+        Another server, or the API at another path, says "not found" as well. Where the words do not tell, an
+        invalid key does: only the API refuses it.
+
+        Returns whether it accepts the key, and what to tell the user.
         """
         try:
             self.get_run_once(NO_RUN, within=None)
         except WRNotFoundError as error:
-            if isinstance(error.details, str):
-                return False, f"{self.settings.base_url} answered 404, but not in JSON: is it White Rabbit's API?"
-            return True, f"The API at {self.settings.base_url} accepts the key"
+            return self._test_path(error)
         except WRAuthError as error:
-            return False, f"The API at {self.settings.base_url} refuses the key: {error}"
+            return False, f"The API at {self.settings.base_url} refuses the key: {_in_short(error)}"
         except Exception as error:
             # Airflow's Test button looks the connection up under a name that it made up.
-            return False, str(error).removeprefix(f"connection {self.wr_conn_id!r}: ")
+            text = _in_short(error) if isinstance(error, WRError) else str(error)
+            return False, text.removeprefix(f"connection {self.wr_conn_id!r}: ")
         return False, f"{self.settings.base_url} found a run that cannot exist: is it White Rabbit's API?"
+
+    def _test_path(self, not_found: WRNotFoundError) -> tuple[bool, str]:
+        url = self.settings.base_url
+        if isinstance(not_found.details, str):
+            return False, f"{url} answered 404, but not in JSON: is it White Rabbit's API?"
+        # What NestJS, the API's framework, says of a path that it does not have. A gateway may have looked at the
+        # key before, so that the key alone would not tell.
+        if not not_found.message.startswith("Cannot GET "):
+            if _OF_A_RUN.search(not_found.message):
+                return True, f"The API at {url} accepts the key"
+            try:
+                settings = replace(self.settings, api_key=NO_KEY)
+                self._transport.send(calls.get_run(NO_RUN), settings, within=None)
+            except WRAuthError:
+                return True, f"The API at {url} accepts the key"
+            except WRNotFoundError:
+                pass
+            except WRError as error:
+                return (
+                    False,
+                    f"{url} answered 404, which may mean anything; asked without the key: {_in_short(error)}",
+                )
+        return False, (
+            f"{url} has no {not_found.path}: {not_found.message or '404'}. Set the connection's host to where the "
+            f"API's /v1 begins, such as {DEFAULT_BASE_URL}"
+        )
 
     def choose_workflow(self, workflow_id: str | None = None) -> str:
         """Return the workflow that a call is for: the one given, or else the hook's, or the connection's."""
@@ -283,6 +319,12 @@ class WRHook(BaseHook):
     def send(self, call: Call[T]) -> T:
         """Make a call, and repeat it where that can do no harm; the other methods are made of this one."""
         return cast("T", Retrying(**RETRYING)(self._transport.send, call, self.settings))
+
+
+def _in_short(error: WRError) -> str:
+    """Return an error's text without the connection, which is being tested, and without the request."""
+    error.conn_id = error.method = None
+    return str(error)
 
 
 def _log_update(update: Call[None]) -> None:

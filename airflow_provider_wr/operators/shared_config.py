@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import SkipMixin
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
+from airflow_provider_wr.arguments import default_args, value_or_none
 from airflow_provider_wr.exceptions import WRConcurrentUpdateError
 
 if TYPE_CHECKING:
@@ -204,9 +205,10 @@ def _argument(task: Any, name: str) -> Any:
     expanded = _expanded(task)
     if expanded is None:
         return getattr(task, name, None)
-    for given in (expanded, *(expanded if isinstance(expanded, (list, tuple)) else ()), task.partial_kwargs):
+    several = expanded if isinstance(expanded, (list, tuple)) else ()
+    for given in (expanded, *several, task.partial_kwargs, default_args(task.dag, task.task_group)):
         if isinstance(given, Mapping) and given.get(name) is not None:
-            return given[name]
+            return value_or_none(given[name])
     return None
 
 

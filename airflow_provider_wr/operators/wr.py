@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -20,12 +20,13 @@ from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.arguments import (
     UNSET,
     Given,
+    Prepared,
     check_choice,
+    check_modules,
     check_rendered,
     is_mapped,
     to_seconds,
     value_or_none,
-    without_none,
 )
 from airflow_provider_wr.exceptions import WRError, WRTimeoutError, WRTriggerUnknownError, no_retries
 from airflow_provider_wr.links.wr import WRRunLink
@@ -119,7 +120,7 @@ class WRUpdateComponentOperator(SharesConfig, BaseOperator):
     def partial(cls, **kwargs: Any) -> Any:
         """Prepare a mapped operator."""
         optional = ("workflow_id", "config", "config_from_params", "name", "position")
-        return super().partial(**without_none(kwargs, *optional))
+        return Prepared(super().partial, kwargs, *optional).partial
 
     def execute(self, context: Context) -> None:
         """Send the update."""
@@ -178,6 +179,14 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {"component_updates": "json"}
     operator_extra_links = (WRRunLink(),)
 
+    _CHECKS: ClassVar[dict[str, Callable[[Any], Any]]] = {
+        "timeout": lambda value: to_seconds(value, "timeout"),
+        "retry_run": lambda value: check_choice(value, "retry_run", "if_harmless", "always", "never"),
+        "harmless_modules": check_modules,
+        "on_unknown_trigger": lambda value: check_choice(value, "on_unknown_trigger", "fail", "retrigger"),
+        "on_changed_updates": lambda value: check_choice(value, "on_changed_updates", "fail", "resume", "restart"),
+    }
+
     def __init__(
         self,
         *,
@@ -202,16 +211,12 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         self.component_updates = value_or_none(component_updates)
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.timeout = to_seconds(timeout, "timeout")
-        self.retry_run = check_choice(retry_run, "retry_run", "if_harmless", "always", "never")
-        if isinstance(harmless_modules, str):
-            raise ValueError(f"harmless_modules should be a list of modules, and is {harmless_modules!r}")
-        self.harmless_modules = tuple(harmless_modules or ())
+        self.timeout: float = self._CHECKS["timeout"](timeout)
+        self.retry_run = self._CHECKS["retry_run"](retry_run)
+        self.harmless_modules = self._CHECKS["harmless_modules"](harmless_modules)
         self.durable = durable
-        self.on_unknown_trigger = check_choice(on_unknown_trigger, "on_unknown_trigger", "fail", "retrigger")
-        self.on_changed_updates = check_choice(
-            on_changed_updates, "on_changed_updates", "fail", "resume", "restart"
-        )
+        self.on_unknown_trigger = self._CHECKS["on_unknown_trigger"](on_unknown_trigger)
+        self.on_changed_updates = self._CHECKS["on_changed_updates"](on_changed_updates)
         self.stage_outputs = stage_outputs
         self.allow_concurrent_updates = allow_concurrent_updates
         self._kill_note: str | None = None
@@ -222,12 +227,13 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
             _check_memory(self.task_id, stacklevel=3)
 
     @classmethod
-    def partial(cls, *, durable: bool = True, **kwargs: Any) -> Any:
+    def partial(cls, **kwargs: Any) -> Any:
         """Prepare a mapped operator, which is not made before the task runs."""
-        partial = super().partial(durable=durable, **without_none(kwargs, "workflow_id", "component_updates"))
-        if durable and partial.kwargs.get("retries"):
+        prepared = Prepared(super().partial, kwargs, "workflow_id", "component_updates")
+        prepared.check(**cls._CHECKS, component_updates=component_update.check_all)
+        if prepared.get("durable", True) and prepared.get("retries"):
             _check_memory(kwargs.get("task_id"), stacklevel=2)
-        return partial
+        return prepared.partial
 
     def execute(self, context: Context) -> str:
         """Start a run, or resume the one that an earlier try started."""

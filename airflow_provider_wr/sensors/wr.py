@@ -22,7 +22,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_wr.api.ids import check_run_id
-from airflow_provider_wr.arguments import UNSET, check_rendered, to_seconds
+from airflow_provider_wr.arguments import UNSET, Prepared, check_rendered, to_seconds
 from airflow_provider_wr.exceptions import (
     WRConnectionError,
     WRError,
@@ -100,17 +100,12 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         if timeout is not UNSET:
-            kwargs["timeout"] = to_seconds(timeout, "timeout")
+            kwargs["timeout"] = _check_timeout(timeout)
         super().__init__(**kwargs)
-        if not allowed_statuses or not set(allowed_statuses) <= {"COMPLETED", "FAILED", "CANCELED"}:
-            raise ValueError(
-                "allowed_statuses should be some of COMPLETED, FAILED and CANCELED, "
-                f"and is {list(allowed_statuses)}"
-            )
         self.run_id = run_id
         self.wr_conn_id = wr_conn_id
         self.deferrable = deferrable or start_from_trigger or end_from_trigger
-        self.allowed_statuses = tuple(allowed_statuses)
+        self.allowed_statuses = _check_statuses(allowed_statuses)
         self.stage_outputs = stage_outputs
         self._found: Run | WRError | None = None
         self._link: str | None = None
@@ -123,20 +118,22 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         self._made = True
 
     @classmethod
-    def partial(cls, *, start_from_trigger: bool = False, **kwargs: Any) -> Any:
+    def partial(cls, **kwargs: Any) -> Any:
         """Prepare a mapped sensor, which Airflow cannot start in the triggerer."""
-        if start_from_trigger:
+        prepared = Prepared(super().partial, kwargs)
+        prepared.check(timeout=_check_timeout, allowed_statuses=_check_statuses)
+        if prepared.get("start_from_trigger"):
             reason = "Airflow cannot do so for a mapped task"
             warn(_needs_worker("start", kwargs.get("task_id"), reason), stacklevel=2)
-            kwargs["deferrable"] = True
-        prepared = super().partial(**kwargs)
-        if prepared.kwargs.get("end_from_trigger"):
+            prepared.set("start_from_trigger", False)
+            prepared.set("deferrable", True)
+        if prepared.get("end_from_trigger"):
             try:
-                in_triggerer.check_mapped_end(cls, prepared.kwargs, WRRunSensor)
+                in_triggerer.check_mapped_end(cls, prepared.arguments, WRRunSensor)
             except in_triggerer.NeedsWorker as why:
                 # Each instance sees to it, in its worker.
                 warn(_needs_worker("end", kwargs.get("task_id"), str(why)), stacklevel=2)
-        return prepared
+        return prepared.partial
 
     def resolve_template_files(self) -> None:
         """Look again what may start and end in the triggerer: Airflow has read the DAG's file to its end."""
@@ -384,6 +381,18 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         self._kill_note = None
         kind: type[BaseException] = AirflowSensorTimeout if limit == self.timeout else AirflowTaskTimeout
         return (AirflowSkipException if self.soft_fail else kind)(timed_out("Sensor has", limit, known))
+
+
+def _check_timeout(value: Any) -> float:
+    return to_seconds(value, "timeout")
+
+
+def _check_statuses(value: Sequence[str]) -> tuple[str, ...]:
+    if not value or not set(value) <= {"COMPLETED", "FAILED", "CANCELED"}:
+        raise ValueError(
+            f"allowed_statuses should be some of COMPLETED, FAILED and CANCELED, and is {list(value)}"
+        )
+    return tuple(value)
 
 
 def _needs_worker(what: str, task_id: str | None, reason: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from servers import COMPONENT_ID, RUN_ID, STREAM_HEAD, WORKFLOW_ID, Peer, Request, event, free_port, run
+from servers import API_KEY, COMPONENT_ID, RUN_ID, STREAM_HEAD, WORKFLOW_ID, Peer, Request, event, free_port, run
 
 from airflow_provider_wr.exceptions import WRAuthError, WRNotFoundError, WRValidationError
 from airflow_provider_wr.hooks.wr import NO_RUN, WRAsyncHook, WRHook
@@ -352,34 +352,31 @@ async def test_whoever_takes_long_over_an_event_gets_the_next_one(
 
 ASKED = f"GET /v1/sdk/workflows/executions/{NO_RUN}"
 ANSWERS: dict[str, tuple[tuple[Any, ...], bool, str]] = {
-    "404": ((404, {"error": "Not Found", "message": "Run not found"}), True, "The API at URL accepts the key"),
-    "404 without a body": ((404,), True, "The API at URL accepts the key"),
     "404 with a page": ((404, "<html>"), False, "URL answered 404, but not in JSON: is it White Rabbit's API?"),
     "401": (
         (401, {"errors": [{"code": "U", "message": "Invalid API key"}]}),
         False,
-        "The API at URL refuses the key: CALL answered 401: Invalid API key "
-        "(check the API key in the Airflow connection's password)",
+        "The API at URL refuses the key: 401 Invalid API key: check the password of the connection",
     ),
     "403": (
         (403, {"error": "Forbidden", "message": "No access"}),
         False,
-        "The API at URL refuses the key: CALL answered 403: No access "
-        "(the API key may be limited to other workflows: see Workspace Settings, API Keys)",
+        "The API at URL refuses the key: 403 No access: the key of the connection may be for other workflows "
+        "(Workspace Settings, API Keys)",
     ),
     "200": ((200, run(id=NO_RUN)), False, "URL found a run that cannot exist: is it White Rabbit's API?"),
-    "200 with a page": ((200, "<html>"), False, "CALL answered 200: the answer is not JSON: <html>"),
+    "200 with a page": ((200, "<html>"), False, "the answer is not JSON: <html>"),
     "302": (
         (302, b"", {"Location": "https://elsewhere.example/"}),
         False,
-        "CALL answered 302: redirected to https://elsewhere.example/, which is not followed: "
+        "302 redirected to https://elsewhere.example/, which is not followed: "
         "set the connection's host to where the API is",
     ),
-    "429": ((429, {"message": "Rate limit exceeded"}), False, "CALL answered 429: Rate limit exceeded"),
+    "429": ((429, {"message": "Rate limit exceeded"}), False, "429 Rate limit exceeded"),
     "502": (
         (502, "<html>"),
         False,
-        "CALL answered 502: <html> (the fault is on the other side: try again later)",
+        "502 <html>: the fault is on the other side",
     ),
 }
 
@@ -394,11 +391,85 @@ def test_test_connection_asks_once_and_tells_whether_the_key_is_accepted(
     assert server.count() == 1
 
 
+ELSEWHERE = "Set the connection's host to where the API's /v1 begins, such as https://api.whiterabbit.app"
+NOT_FOUND: dict[str, tuple[tuple[Any, ...], tuple[Any, ...], bool, str]] = {
+    "the API": (
+        (404, {"error": "Not Found", "message": "Run not found"}),
+        (401, {"message": "Invalid API key"}),
+        True,
+        "The API at URL accepts the key",
+    ),
+    "the API, which looks at no key before": (
+        (404, {"error": "NOT_FOUND", "message": "Run not found"}),
+        (404, {"error": "NOT_FOUND", "message": "Run not found"}),
+        True,
+        "The API at URL accepts the key",
+    ),
+    "the API, 403": ((404, {"message": "Not Found"}), (403,), True, "The API at URL accepts the key"),
+    "the API, without a body": ((404,), (401,), True, "The API at URL accepts the key"),
+    "the API, which repeats the path": (
+        (404, {"statusCode": 404, "path": ASKED.split()[1], "message": "Run not found"}),
+        (401,),
+        True,
+        "The API at URL accepts the key",
+    ),
+    "NestJS behind a gateway that looks at the key": (
+        (404, {"statusCode": 404, "message": f"Cannot {ASKED}", "error": "Not Found"}),
+        (401,),
+        False,
+        f"URL has no {ASKED.split()[1]}: Cannot {ASKED}. {ELSEWHERE}",
+    ),
+    "FastAPI": (
+        (404, {"detail": "Not Found"}),
+        (404, {"detail": "Not Found"}),
+        False,
+        f"URL has no {ASKED.split()[1]}: 404. {ELSEWHERE}",
+    ),
+    "Kong": (
+        (404, {"message": "no Route matched with those values"}),
+        (404, {"message": "no Route matched with those values"}),
+        False,
+        f"URL has no {ASKED.split()[1]}: no Route matched with those values. {ELSEWHERE}",
+    ),
+    "an outage": (
+        (404, {"message": "Not Found"}),
+        (429, {"message": "Rate limit exceeded"}),
+        False,
+        "URL answered 404, which may mean anything; without the key: 429 Rate limit exceeded",
+    ),
+}
+
+
+@pytest.mark.parametrize(("answer", "without_key", "works", "says"), NOT_FOUND.values(), ids=NOT_FOUND)
+def test_test_connection_takes_a_404_for_the_apis_where_another_key_is_refused(
+    serve: Serve, answer: tuple[Any, ...], without_key: tuple[Any, ...], works: bool, says: str
+) -> None:
+    server = serve(
+        lambda request, peer: peer.answer(*(answer if request.headers["x-api-key"] == API_KEY else without_key))
+    )
+    with WRHook() as hook:
+        assert hook.test_connection() == (works, says.replace("URL", server.url).replace("CALL", ASKED))
+    assert server.count() <= 2
+
+
+def test_test_connection_tells_the_sandbox_from_a_path_in_it(sandbox: Sandbox, connect: Connect) -> None:
+    assert WRHook().test_connection() == (True, f"The API at {sandbox.url} accepts the key")
+    connect(f"{sandbox.url}/v1/somewhere", api_key=sandbox.api_key)
+    works, message = WRHook().test_connection()
+    assert not works
+    assert message.endswith(ELSEWHERE)
+    connect(f"{sandbox.url}/v1", api_key=sandbox.api_key)
+    assert WRHook().test_connection() == (
+        False,
+        "the host holds /v1, which every call adds: leave out the path from there on",
+    )
+
+
 def test_test_connection_tells_of_a_connection_refused(connect: Connect) -> None:
     connect(f"http://127.0.0.1:{free_port()}")
     works, message = WRHook().test_connection()
     assert not works
-    assert message.startswith(f"{ASKED}: no connection could be made: ")
+    assert message.startswith("no connection could be made: ")
     assert "Connection refused" in message
 
 
