@@ -60,7 +60,7 @@ class WRSettings:
     run_url: str | None = None
     harmless_modules: tuple[str, ...] = ()
     allow_concurrent_updates: bool = False
-    conn_id: str | None = None
+    conn_id: str | None = field(default=None, compare=False)
 
     @classmethod
     def load(cls, conn_id: str, *, was_found: bool = False) -> WRSettings:
