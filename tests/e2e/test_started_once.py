@@ -175,8 +175,8 @@ REFUSED = Fault("trigger", status=429, times=2)
 
 RESUMES = ": resuming it"
 UNKNOWN = "WRTriggerUnknownError: "
-NO_ANSWER = "and died before it recorded the answer: whether a run started is not known"
-NO_RUN = "WRTriggerUnknownError: White Rabbit does not know run "
+NO_ANSWER = "and died before it recorded the answer"
+NO_RUN = "whether a run started is not known: White Rabbit does not know run "
 SECOND = "Starting a run that may be the second"
 ANOTHER = "may have started a run. Starting another, since the task was cleared"
 NO_RETRY = "No retry: these stages may have had an effect"
