@@ -60,7 +60,7 @@ def serve(connect: Connect) -> Iterator[Serve]:
         yield serve
 
 
-@pytest.fixture(scope="session", params=["plain", "drifted"])
+@pytest.fixture(scope="session", params=["plain", pytest.param("drifted", marks=pytest.mark.drifted)])
 def _quick_server(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     with Sandbox(heartbeat=0.05, speed=20, drift=request.param == "drifted") as sandbox:
         yield sandbox
