@@ -22,7 +22,7 @@ CELLS = [(outcome, mode) for outcome in OUTCOMES for mode in outcome.in_airflow]
 LIMIT = 20
 
 #: What a mode says each time it looks at the run.
-LOOK = re.compile(r" \| \d+ stages? pending|retrying|401 ")
+LOOK = re.compile(r" \| \d+ stages? pending|retrying|401 |run [0-9a-f-]{36} ended ")
 
 
 class Waits(DagRun):
