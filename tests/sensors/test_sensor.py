@@ -72,6 +72,13 @@ def test_a_run_that_completes_is_the_result_key_for_key(sandbox: Sandbox, start:
     assert bool(streamed) is (mode == "deferred")
 
 
+def test_without_xcoms_the_link_alone_is_pushed(sandbox: Sandbox, start: Start, mode: str) -> None:
+    run_id = start()
+    done = wait(run_id, mode, "timeout=20, do_xcom_push=False")
+    assert done.states == {"wait": "success"}
+    assert done.xcoms == {"wait": {"wr_run_url": f"{sandbox.url}/runs/{run_id}"}}
+
+
 def test_outputs_are_left_out_where_they_are_not_wanted(start: Start, quick_mode: str) -> None:
     done = wait(start(), quick_mode, "stage_outputs=False")
     stages = done.xcoms["wait"]["return_value"]["runStages"]
