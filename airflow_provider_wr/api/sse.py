@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sseclient import SSEClient
-
 from airflow_provider_wr.exceptions import WRProtocolError
 
 #: Bytes that one event may have. A fan-out of thousands of stages makes events of some hundred KiB.
@@ -84,6 +82,8 @@ def _check(size: int, lines: int) -> None:
 
 
 def _events(frame: bytes) -> Iterator[Any]:
+    from sseclient import SSEClient  # not when a DAG is parsed: waiting, which the operators know, knows this
+
     try:
         frame.decode()
     except UnicodeDecodeError:
