@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import SkipMixin
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_wr.arguments import default_args, value_or_none
@@ -141,6 +140,8 @@ def _has_updates(task: Any) -> bool:
 
 def _rivals(task: Any) -> list[str]:
     """Return the ids of the tasks that update as well and may run beside this one in the same DAG run."""
+    from airflow.providers.common.compat.sdk import SkipMixin
+
     before = task.get_flat_relatives(upstream=True)
     related = {each.task_id for each in (task, *before, *task.get_flat_relatives())}
     # Of the tasks behind a branch not all run.

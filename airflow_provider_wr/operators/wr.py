@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
-from airflow_provider_wr.api.models import RunStatus
 from airflow_provider_wr.api.sanitize import fit_text, sanitize
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.arguments import (
@@ -31,12 +30,8 @@ from airflow_provider_wr.arguments import (
 from airflow_provider_wr.exceptions import WRError, WRTimeoutError, WRTriggerUnknownError, no_retries
 from airflow_provider_wr.links.wr import WRRunLink
 from airflow_provider_wr.openlineage import OpenLineageMixin
-from airflow_provider_wr.operators import component_update, shared_config
-from airflow_provider_wr.operators.retry_policy import RetryPolicy
-from airflow_provider_wr.operators.run_store import RunStore, Wanted, patiently
+from airflow_provider_wr.operators import shared_config
 from airflow_provider_wr.operators.shared_config import SharesConfig
-from airflow_provider_wr.waiting.progress import progress_line
-from airflow_provider_wr.waiting.rules import is_transient, last_known, log_retry, still_running, timed_out
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -114,6 +109,8 @@ class WRUpdateComponentOperator(SharesConfig, BaseOperator):
             position=position,
         )
         if not mapped:
+            from airflow_provider_wr.operators import component_update
+
             component_update.check(self._change.values(self))
 
     @classmethod
@@ -125,6 +122,7 @@ class WRUpdateComponentOperator(SharesConfig, BaseOperator):
     def execute(self, context: Context) -> None:
         """Send the update."""
         from airflow_provider_wr.hooks.wr import WRHook
+        from airflow_provider_wr.operators import component_update
 
         with no_retries():
             check_rendered(self.wr_conn_id, "wr_conn_id")
@@ -222,7 +220,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         self._kill_note: str | None = None
         self._given = Given(is_mapped(self), workflow_id=workflow_id, component_updates=component_updates)
         if not is_mapped(self):
-            component_update.check_all(self.component_updates)
+            _check_updates(self.component_updates)
         if durable and self.retries:
             _check_memory(self.task_id, stacklevel=3)
 
@@ -230,7 +228,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
     def partial(cls, **kwargs: Any) -> Any:
         """Prepare a mapped operator, which is not made before the task runs."""
         prepared = Prepared(super().partial, kwargs, "workflow_id", "component_updates")
-        prepared.check(**cls._CHECKS, component_updates=component_update.check_all)
+        prepared.check(**cls._CHECKS, component_updates=_check_updates)
         if prepared.get("durable", True) and prepared.get("retries"):
             _check_memory(kwargs.get("task_id"), stacklevel=2)
         return prepared.partial
@@ -242,6 +240,8 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
     def _execute(self, context: Context) -> str:
         from airflow_provider_wr.hooks.wr import WRHook
+        from airflow_provider_wr.operators import component_update
+        from airflow_provider_wr.operators.run_store import RunStore, Wanted
 
         started = time.time()
         check_rendered(self.wr_conn_id, "wr_conn_id")
@@ -312,6 +312,8 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
     def _started_run(self, context: Context) -> Any:
         """Return the id of the run that this try started or resumed; None where nothing holds it."""
+        from airflow_provider_wr.operators.run_store import RunStore
+
         ti = context["ti"]
         run_id = ti.xcom_pull(task_ids=ti.task_id, key="run_id", map_indexes=ti.map_index)
         return run_id or RunStore(context, durable=self.durable).run_id
@@ -329,6 +331,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
     def _retry_policy(self) -> RetryPolicy:
         from airflow_provider_wr.connection import WRSettings
+        from airflow_provider_wr.operators.retry_policy import RetryPolicy
 
         settings: WRSettings | None = None
         with suppress(WRError):  # a lookup that fails now must not hide how the run ended
@@ -373,6 +376,8 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         return WRRunLink.push(context, hook.settings, triggered.run_id, workflow_id)
 
     def _push(self, context: Context, **xcoms: Any) -> None:
+        from airflow_provider_wr.operators.run_store import patiently
+
         for key, value in xcoms.items() if self.do_xcom_push else ():
             patiently(functools.partial(context["ti"].xcom_push, key=key, value=sanitize(value)[0]))
 
@@ -382,6 +387,8 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
         :param deadline: Unix seconds.
         """
+        from airflow_provider_wr.waiting.rules import still_running
+
         self._kill_note = f"Run {run_id} {still_running(link)}"
         try:
             return hook.wait_for_run(run_id, timeout=self.timeout, deadline=deadline)
@@ -397,6 +404,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         :param before: what the wait ended in; None where it left no word.
         """
         from airflow_provider_wr.hooks.wr import WRHook
+        from airflow_provider_wr.waiting.rules import last_known, timed_out
 
         try:
             with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
@@ -414,6 +422,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
     def _read(self, hook: WRHook, run_id: str) -> Run | None:
         """Read the run, whose outputs no event holds; None when that failed for a transient reason."""
         from airflow_provider_wr.connection import WRSettings
+        from airflow_provider_wr.waiting.rules import is_transient, log_retry
 
         try:
             hook.settings = WRSettings.load(self.wr_conn_id, was_found=True)  # by the worker that deferred
@@ -425,9 +434,11 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
             return None
 
     def _finish(self, context: Context, run: Run) -> str:
+        from airflow_provider_wr.operators.run_store import RunStore
+
         self._run = run
         self._push(context, run=run.as_xcom(stage_outputs=self.stage_outputs))
-        if run.status != RunStatus.COMPLETED:
+        if run.status != "COMPLETED":
             raise self._retry_policy().error(run)
         RunStore(context, durable=self.durable).record_success()
         log.info("%s", run.ending)
@@ -457,6 +468,7 @@ class WRGetRunOperator(OpenLineageMixin, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the run."""
         from airflow_provider_wr.hooks.wr import WRHook
+        from airflow_provider_wr.waiting.progress import progress_line
 
         with no_retries(), WRHook(check_rendered(self.wr_conn_id, "wr_conn_id")) as hook:
             run = self._run = hook.get_run(self.run_id)
@@ -464,6 +476,13 @@ class WRGetRunOperator(OpenLineageMixin, BaseOperator):
             WRRunLink.push(context, hook.settings, run.id, None)
         log.info("Run %s: %s", run.id, progress_line(run))
         return run.as_xcom(stage_outputs=self.stage_outputs)
+
+
+def _check_updates(updates: Any) -> None:
+    if updates is not None:
+        from airflow_provider_wr.operators.component_update import check_all
+
+        check_all(updates)
 
 
 def _check_memory(task_id: str | None, *, stacklevel: int) -> None:

@@ -34,17 +34,6 @@ from airflow_provider_wr.exceptions import (
 from airflow_provider_wr.links.wr import WRRunLink
 from airflow_provider_wr.openlineage import OpenLineageMixin
 from airflow_provider_wr.sensors import in_triggerer
-from airflow_provider_wr.waiting.progress import Progress
-from airflow_provider_wr.waiting.rules import (
-    LAST_LOOK,
-    LastKnown,
-    cut_pause,
-    is_transient,
-    last_known,
-    log_retry,
-    still_running,
-    timed_out,
-)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -208,6 +197,8 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
     ) -> float:
         """Return Airflow's interval, longer for a ``Retry-After``, and not past a moment at which to look."""
+        from airflow_provider_wr.waiting.rules import cut_pause
+
         seconds = super()._get_next_poke_interval(started_at, run_duration, poke_count)
         missed = self._known.missed
         elapsed = time.time() - self._started
@@ -219,6 +210,9 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         )
 
     def _poke_until_done(self, context: Context, *, begins: bool = False) -> dict[str, Any]:
+        from airflow_provider_wr.waiting.progress import Progress
+        from airflow_provider_wr.waiting.rules import LastKnown
+
         self._progress = Progress()
         self._known = LastKnown(f"run {self.run_id}", from_the_start=not self._connection_was_found)
         end: BaseException | None
@@ -240,6 +234,8 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         raise self._timed_out(self.timeout, self._known.text(self._link))  # the last poke was the last look
 
     def _push_link(self, context: Context) -> None:
+        from airflow_provider_wr.waiting.rules import still_running
+
         with suppress(WRConnectionError):  # the read tells of a lookup that fails
             self._link = WRRunLink.push(context, self._settings(), self.run_id, None)
         self._kill_note = still_running(self._link)
@@ -254,6 +250,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
     def _read(self) -> Run | None:
         """Read the run; None when that failed for a reason that may pass."""
         from airflow_provider_wr.hooks.wr import WRHook
+        from airflow_provider_wr.waiting.rules import LAST_LOOK, is_transient, log_retry
 
         try:
             with WRHook(self.wr_conn_id) as hook:
@@ -278,6 +275,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         :param before: what the wait ended in; None where it left no word.
         """
         from airflow_provider_wr.hooks.wr import WRHook
+        from airflow_provider_wr.waiting.rules import last_known
 
         try:
             with WRHook(self.wr_conn_id) as hook:
@@ -378,6 +376,8 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
 
     def _timed_out(self, limit: float, known: str) -> BaseException:
         """Return what a sensor that has waited for ``limit`` seconds ends in; ``known`` is in words."""
+        from airflow_provider_wr.waiting.rules import timed_out
+
         self._kill_note = None
         kind: type[BaseException] = AirflowSensorTimeout if limit == self.timeout else AirflowTaskTimeout
         return (AirflowSkipException if self.soft_fail else kind)(timed_out("Sensor has", limit, known))
