@@ -7,14 +7,21 @@ import re
 from typing import Any
 
 import msgspec
-from pydantic import JsonValue, TypeAdapter
+
+try:
+    from pydantic import JsonValue, TypeAdapter
+
+    _check = TypeAdapter(JsonValue).validate_python
+except ImportError:  # Airflow 2.11 does without
+
+    def _check(value: Any) -> Any:
+        return value
+
 
 try:
     from airflow.sdk.serde import deserialize, serialize
 except ImportError:  # below Airflow 3.2
     from airflow.serialization.serde import deserialize, serialize
-
-_CHECK = TypeAdapter(JsonValue)
 
 #: An escaped U+0000, and no backslash that is escaped itself.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -23,7 +30,7 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 def stored(value: Any) -> Any:
     """Return a value as Airflow gives it back; raises where it cannot be kept."""
     sent = msgspec.msgpack.decode(msgspec.msgpack.encode(serialize(value)))  # to the task's supervisor
-    text = json.dumps(_CHECK.validate_python(sent), allow_nan=False, ensure_ascii=False)  # to the API server
+    text = json.dumps(_check(sent), allow_nan=False, ensure_ascii=False)  # to the API server
     text.encode()
     if _NUL.search(text):
         raise ValueError("PostgreSQL holds no U+0000")

@@ -49,7 +49,7 @@ def component(sandbox: Sandbox, component_id: str) -> dict[str, Any]:
 def test_an_update_is_logged_without_its_values(
     sandbox: Sandbox, hook: AnyHook, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level("INFO", "airflow_provider_wr.component_update"):
+    with caplog.at_level("INFO", "airflow_provider_wr.hooks"):
         hook.update_component(COMPONENT_ID, config={"apiUrl": "https://hush", "limit": 7}, name="Hush")
     assert f"Updated component {COMPONENT_ID}: config apiUrl, limit; name" in caplog.messages
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,7 +16,7 @@ from servers import RUN_ID, Peer, RawServer, Request, Script, head
 
 from airflow_provider_wr.exceptions import WRConnectionError, WRError, WRTimeoutError, WRTriggerUnknownError
 
-from .both import AnyHook
+from .both import AnyHook, Async
 from .conftest import Authority, Connect, Serve
 
 STARTED = f'{{"runId": "{RUN_ID}", "jobId": "bull-1"}}'
@@ -94,6 +95,9 @@ def _pump(source: socket.socket, sink: socket.socket, limit: int | None = None) 
 #: How a proxy is reached, by the scheme of its URL, and where it leads to.
 PROXIES = ["plain", "plain over TLS", "tunnel", "tunnel over TLS"]
 
+#: asyncio does TLS within TLS from Python 3.11 on; below, nothing is sent.
+ASYNC_TLS_IN_TLS = sys.version_info >= (3, 11)
+
 
 @pytest.fixture
 def proxied(
@@ -125,6 +129,11 @@ def test_an_answer_that_is_lost_behind_a_proxy_leaves_a_doubt(
     proxied: Callable[..., RawServer], hook: AnyHook, way: str, script: Script
 ) -> None:
     server = proxied(way, script)
+    if way == "tunnel over TLS" and isinstance(hook, Async) and not ASYNC_TLS_IN_TLS:
+        with pytest.raises(WRConnectionError):
+            hook.trigger_run()
+        assert server.count() == 0
+        return
     with pytest.raises(WRTriggerUnknownError):
         hook.trigger_run()
     assert server.count(lambda request: request.is_trigger) == 1
@@ -133,6 +142,8 @@ def test_an_answer_that_is_lost_behind_a_proxy_leaves_a_doubt(
 @pytest.mark.parametrize("way", PROXIES)
 def test_behind_a_proxy_a_run_is_started(proxied: Callable[..., RawServer], hook: AnyHook, way: str) -> None:
     server = proxied(way, start)
+    if way == "tunnel over TLS" and isinstance(hook, Async) and not ASYNC_TLS_IN_TLS:
+        pytest.skip("asyncio does TLS within TLS from Python 3.11 on")
     assert hook.trigger_run().run_id == RUN_ID
     assert server.count(lambda request: request.is_trigger) == 1
 

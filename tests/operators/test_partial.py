@@ -56,9 +56,9 @@ def made(bag: Any) -> Any:
     """Return the task, or the instance that Airflow makes of a mapped one."""
     assert not bag.import_errors
     task = bag.dags["pay"].task_dict["task"]
-    return (
-        task.unmap({name: each[0] for name, each in task.expand_input.value.items()}) if task.is_mapped else task
-    )
+    if (mapped := getattr(task, "expand_input", None)) is None:
+        return task
+    return task.unmap({name: each[0] for name, each in mapped.value.items()})
 
 
 in_all_places = pytest.mark.parametrize("place", PLACES)

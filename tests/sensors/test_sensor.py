@@ -255,7 +255,8 @@ def test_a_run_that_was_never_reached_does_not_go_on(connect: Connect, mode: str
     connect(f"http://127.0.0.1:{free_port()}", run_url="https://dashboard.example/{run_id}")
     error = wait(RUN_ID, mode, "timeout=0.3").errors["wait"]
     assert type(error) is AirflowSensorTimeout
-    never = "could not be" if mode == "reschedule" else "was never"
+    # Airflow 2.11 does not tell a later poke of the first.
+    never = "could not be" if mode == "reschedule" and AIRFLOW_V_3_0_PLUS else "was never"
     text = str(error)
     assert text.startswith(
         f"Sensor has timed out after 0.3 s; run {RUN_ID} {never} reached: no connection could be"
@@ -370,6 +371,8 @@ def test_a_connection_that_cannot_be_looked_up_just_now_is_waited_for(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, options: str
 ) -> None:
     """Airflow 3 calls it "not defined", which ends no wait that has found it before."""
+    if "reschedule" in options and not AIRFLOW_V_3_0_PLUS:
+        pytest.skip("Airflow 2.11 does not tell a later poke of the first, and has no such answer")
     statuses = iter(["EXECUTING", "EXECUTING"])
     serve(lambda request, peer: peer.answer(200, run(next(statuses, "COMPLETED"))))
     look_up = BaseHook.get_connection
