@@ -97,7 +97,7 @@ DOUBTS: dict[str, tuple[Script, type[WRError]]] = {
 def test_a_trigger_in_doubt_is_sent_once(
     serve: Serve, hook: AnyHook, script: Script, reason: type[WRError]
 ) -> None:
-    server = serve(script, read_timeout=0.15)
+    server = serve(script, read_timeout=0.4)
     with pytest.raises(WRTriggerUnknownError) as caught:
         hook.trigger_run()
     assert server.count() == 1

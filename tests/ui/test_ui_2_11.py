@@ -31,6 +31,7 @@ EXTRA: dict[str, Any] = {
     "connect_timeout": "5",
     "read_timeout": "7.5",
     "verify": "false",
+    "harmless_modules": "SIGN, API_CALL",
     "allow_http": True,
     "allow_concurrent_updates": True,
 }
@@ -164,6 +165,8 @@ def test_what_was_saved_is_kept_when_the_form_is_saved_again(
         "verify": False,
         "run_url": "https://example.com/{run_id}",
         "allow_concurrent_updates": True,
+        "harmless_modules": ["SIGN", "API_CALL"],
+        "conn_id": "wr_saved",
     }
 
 
