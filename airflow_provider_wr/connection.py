@@ -256,7 +256,7 @@ def _api_key(password: str | None) -> str:
 
 def _base_url(conn: Connection, *, allow_http: bool) -> str:
     """
-    Put host, schema and port together the way Airflow's HTTP connections do, https unless said.
+    Put host, schema and port together the way Airflow's HTTP connections do; https by default.
 
     What the host says twice, in itself and in a field of its own, must be the same.
     """

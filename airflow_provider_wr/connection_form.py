@@ -29,7 +29,7 @@ def _field(label: str, description: str, kind: str = "string", **schema: Any) ->
 
 #: The fields of the extra, in the form that provider info has them from Airflow 3.2 on.
 FIELDS: dict[str, dict[str, Any]] = {
-    "workflow_id": _field("Workflow id", "UUID of the workflow that is used where a task names none."),
+    "workflow_id": _field("Workflow ID", "UUID of the workflow that is used where a task names none."),
     "api_secret": _field(
         "API secret",
         "Ed25519 private key (PKCS#8 DER, base64); with it, every request is signed.",
@@ -42,9 +42,9 @@ FIELDS: dict[str, dict[str, Any]] = {
         "Harmless modules",
         "Modules whose stages have no effect, with commas: a retry may start a new run after them.",
     ),
-    "connect_timeout": _field("Connect timeout", "Seconds to open a connection; 10 unless said.", "number"),
-    "read_timeout": _field("Read timeout", "Seconds for the answer to a plain call; 30 unless said.", "number"),
-    "verify": _field("Verify TLS", "true, false, or the path of a CA bundle; true unless said."),
+    "connect_timeout": _field("Connect timeout", "Seconds to open a connection. Default: 10.", "number"),
+    "read_timeout": _field("Read timeout", "Seconds for the answer to a plain call. Default: 30.", "number"),
+    "verify": _field("Verify TLS", "true, false, or the path of a CA bundle. Default: true."),
     "allow_http": _field("Allow plain http", "Send the key to another machine without TLS.", "boolean"),
     "allow_concurrent_updates": _field(
         "Allow concurrent updates",

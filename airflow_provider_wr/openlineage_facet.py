@@ -1,5 +1,5 @@
 """
-What OpenLineage is told of a run: one facet on the Airflow task that started it, waited for it or read it.
+What OpenLineage learns about a run: one facet on the Airflow task that started it, waited for it or read it.
 
 It holds no output and no error of a stage, which may be secret. Imported only where OpenLineage's provider is
 installed.

@@ -292,7 +292,7 @@ def _without_outputs(run: dict[str, Any]) -> dict[str, Any]:
 @dataclass(frozen=True, slots=True)
 class RunEvent:
     """
-    What the stream told of a run, at one moment.
+    What the stream said about a run at one moment.
 
     :param run_id: UUID of the run.
     :param status: a :class:`RunStatus`, or plain text where the API has a new one.

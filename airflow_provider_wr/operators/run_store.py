@@ -20,7 +20,7 @@ A run is resumed only with the updates that it was started with: ``on_changed_up
 
 A user consents to a second run only after a task said that the outcome of the first is unknown: a clear in the
 middle of the trigger is no consent. A clear raises the task's ``max_tries``, Airflow's own retry keeps it: that
-tells the two apart.
+tells the two apart. (A clear of a task that runs keeps it too, and counts as a retry here.)
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 from airflow_provider_wr.api.calls import Call
 from airflow_provider_wr.api.models import Run, RunStatus, TriggeredRun
 from airflow_provider_wr.api.sanitize import sanitize
+from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.exceptions import WRError, WRNotFoundError, WRTriggerUnknownError, WRValidationError
 from airflow_provider_wr.operators.retry_policy import RetryPolicy
 from airflow_provider_wr.waiting.rules import NOT_YET_VISIBLE
@@ -160,13 +161,8 @@ class RunStore:
         )
 
     def record_run(self, triggered: TriggeredRun) -> None:
-        """Record which run the attempt started. A store that stays away fails nothing: this try knows the run."""
-        try:
-            self._change(run_id=triggered.run_id, job_id=triggered.job_id)
-        except Exception:
-            log.exception(
-                "Run %s could not be stored: a retry of this task will not know it, and stop", triggered.run_id
-            )
+        """Record which run the attempt started."""
+        self._change(run_id=triggered.run_id, job_id=triggered.job_id)
 
     def record_success(self) -> None:
         """Record that the task succeeds with its run: a clear from now on asks for another."""
@@ -180,7 +176,10 @@ class RunStore:
         """Forget the attempt: it is certain that no run was started."""
         if self._store is not None:
             self._facts = None
-            patiently(lambda: self._store.delete(KEY))
+            try:
+                patiently(lambda: self._store.delete(KEY))
+            except Exception:
+                log.exception("Airflow could not forget an attempt: a retry of this task will stop")
 
     def _stop(self, found: dict[str, Any], doubt: str, cleared: bool, on_unknown_trigger: str) -> None:
         """Raise :class:`WRTriggerUnknownError`, unless the author, or a user who knows, risks another run."""
@@ -224,8 +223,13 @@ class RunStore:
         return self._facts
 
     def _change(self, **facts: Any) -> None:
-        if (found := self._load()) is not None:
-            self._save({**found, **facts})
+        """Change what is recorded. A store that stays away must not hide what this try knows, and fails nothing."""
+        try:
+            if (found := self._load()) is not None:
+                self._save({**found, **facts})
+        except Exception:
+            what = printable(", ".join(f"{name}={value!r}" for name, value in facts.items()))
+            log.exception("Airflow could not store %s: a retry of this task will stop, as it cannot know", what)
 
     def _save(self, facts: dict[str, Any]) -> None:
         if self._store is not None:

@@ -190,7 +190,7 @@ def _until_it_ends(state: _Wait[T]) -> Generator[Step, Any, T]:
             if (ended := (yield from state.read())) is not None:
                 return ended
             if saw_terminal:
-                because = "the stream told of the end, which cannot be read yet"
+                because = "the stream announced the end, but the read does not show it yet"
             elif only_read:
                 only_read = False
                 continue

@@ -408,6 +408,15 @@ def test_a_store_that_refuses_is_not(error: Exception, pauses: list[float]) -> N
     assert pauses == []
 
 
+def test_a_doubt_that_cannot_be_stored_hides_nothing(pauses: list[float]) -> None:
+    store = AwayStore(Refused(413), 0)
+    earlier = memory(store)
+    earlier.record_attempt(wanted())
+    store._errors = [Refused(413)] * 2
+    earlier.record_doubt()
+    assert store[KEY]["doubt_reported"] is False  # so the first clear stops and says so
+
+
 def test_a_run_that_cannot_be_stored_fails_nothing_and_a_retry_stops(
     pauses: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -416,6 +425,6 @@ def test_a_run_that_cannot_be_stored_fails_nothing_and_a_retry_stops(
     earlier.record_attempt(wanted())
     store._errors = [Refused(413)]
     earlier.record_run(TRIGGERED)
-    assert f"Run {RUN} could not be stored" in caplog.text
+    assert f"Airflow could not store run_id='{RUN}'" in caplog.text
     with pytest.raises(WRTriggerUnknownError):
         find(store, Api("EXECUTING"))

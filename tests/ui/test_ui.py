@@ -34,7 +34,7 @@ def connection(page: Page, airflow: LocalAirflow, sandbox: Sandbox, take_picture
     # server (https://github.com/apache/airflow/pull/73298). The port of the base URL goes first.
     dialog.input("Port").fill(sandbox.url.rpartition(":")[2])
     dialog.open_section("Extra Fields")
-    dialog.input("Workflow id").fill(sandbox.workflow_id)
+    dialog.input("Workflow ID").fill(sandbox.workflow_id)
     dialog.input("Run URL").fill(sandbox.connection["extra"]["run_url"])
     take_picture(page, "connection-extra")
     dialog.submit("Save")
