@@ -223,7 +223,7 @@ class RunStore:
         return self._facts
 
     def _change(self, **facts: Any) -> None:
-        """Change what is recorded. A store that stays away must not hide what this try knows, and fails nothing."""
+        """Change what is recorded. A store that stays away must not hide what this try knows: it fails nothing."""
         try:
             if (found := self._load()) is not None:
                 self._save({**found, **facts})
