@@ -370,3 +370,11 @@ def test_airflow_2_11_cannot_count() -> None:
     with make_dag():
         task = WRTriggerRunOperator(task_id="pay", component_updates=UPDATES)
     check(task, object())
+
+
+def test_a_check_that_fails_fails_no_dag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shared_config, "_cure", lambda task: 1 / 0)
+    assert parse(tmp_path, "", together()) == []
+    assert "the DAG is parsed without it" in caplog.text
