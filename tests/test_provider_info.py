@@ -93,6 +93,16 @@ def test_a_dag_file_loads_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_sensor_that_starts_in_a_worker_loads_no_trigger() -> None:
+    code = (
+        "import sys; from airflow_provider_wr.sensors.wr import WRRunSensor; "
+        "WRRunSensor(task_id='wait', run_id='x', deferrable=True); "
+        "print('airflow_provider_wr.triggers.wr' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
 def test_the_package_itself_loads_nothing_but_itself() -> None:
     code = (
         "import sys, typing, __future__; before = set(sys.modules); import airflow_provider_wr; "

@@ -229,7 +229,7 @@ class RunStore:
                 self._save({**found, **facts})
         except Exception:
             what = printable(", ".join(f"{name}={value!r}" for name, value in facts.items()))
-            log.exception("Airflow could not store %s: a retry of this task will stop, as it cannot know", what)
+            log.exception("Airflow could not store %s: a later try of this task cannot know it", what)
 
     def _save(self, facts: dict[str, Any]) -> None:
         if self._store is not None:

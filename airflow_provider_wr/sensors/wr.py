@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_wr.api.models import Run
     from airflow_provider_wr.connection import WRSettings
-    from airflow_provider_wr.exceptions import WRError, WRTimeoutError
 
 log = logging.getLogger(__name__)
 
@@ -317,12 +316,13 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
 
     def _triggerer_args(self) -> StartTriggerArgs | None:
         """Return what Airflow starts in the triggerer; None when the sensor starts in a worker."""
+        if not self._start_wanted:
+            return None
+
         from airflow.triggers.base import StartTriggerArgs
 
         from airflow_provider_wr.triggers.wr import CLASSPATH, GRACE
 
-        if not self._start_wanted:
-            return None
         try:
             templates = in_triggerer.check_start(self, WRRunSensor)
         except in_triggerer.NeedsWorker as reason:

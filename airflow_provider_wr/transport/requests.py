@@ -30,8 +30,6 @@ from airflow_provider_wr.api.answers import Answer
 from airflow_provider_wr.exceptions import WRError, naming
 
 if TYPE_CHECKING:
-    import urllib3
-
     from airflow_provider_wr.api.calls import Call
     from airflow_provider_wr.connection import WRSettings
 
