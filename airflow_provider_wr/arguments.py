@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import warnings
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from inspect import signature
@@ -18,6 +20,14 @@ class _Unset:
 
 #: The default of an argument that must be told from a None that a template rendered to.
 UNSET: Any = _Unset()
+
+
+def warn_author(text: str) -> None:
+    """Warn at the line of the DAG file: the nearest caller outside this package and Airflow."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(("airflow_provider_wr.", "airflow.")):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, UserWarning, stacklevel=level)
 
 
 class Given:

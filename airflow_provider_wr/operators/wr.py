@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -26,6 +25,7 @@ from airflow_provider_wr.arguments import (
     is_mapped,
     to_seconds,
     value_or_none,
+    warn_author,
 )
 from airflow_provider_wr.exceptions import WRError, WRTimeoutError, WRTriggerUnknownError, no_retries
 from airflow_provider_wr.links.wr import WRRunLink
@@ -222,7 +222,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         if not is_mapped(self):
             _check_updates(self.component_updates)
         if durable and self.retries:
-            _check_memory(self.task_id, stacklevel=3)
+            _check_memory(self.task_id)
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
@@ -230,7 +230,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         prepared = Prepared(super().partial, kwargs, "workflow_id", "component_updates")
         prepared.check(**cls._CHECKS, component_updates=_check_updates)
         if prepared.get("durable", True) and prepared.get("retries"):
-            _check_memory(kwargs.get("task_id"), stacklevel=2)
+            _check_memory(kwargs.get("task_id"))
         return prepared.partial
 
     def execute(self, context: Context) -> str:
@@ -485,11 +485,9 @@ def _check_updates(updates: Any) -> None:
         check_all(updates)
 
 
-def _check_memory(task_id: str | None, *, stacklevel: int) -> None:
+def _check_memory(task_id: str | None) -> None:
     if not AIRFLOW_V_3_3_PLUS:
-        warnings.warn(
+        warn_author(
             f"{task_id} cannot remember its run from try to try, and a retry starts another: "
-            "Airflow can do so from 3.3 on; say retries=0, or durable=False to accept it",
-            UserWarning,
-            stacklevel=stacklevel,  # to which Airflow adds 2, for a wrapper of its own
+            "Airflow can do so from 3.3 on; say retries=0, or durable=False to accept it"
         )

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 # Not the module: Airflow puts one in its place that counts frames in its own way.
-from warnings import warn, warn_explicit
+from warnings import warn_explicit
 
 from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
@@ -22,7 +22,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_wr.api.ids import check_run_id
-from airflow_provider_wr.arguments import UNSET, Prepared, check_rendered, to_seconds
+from airflow_provider_wr.arguments import UNSET, Prepared, check_rendered, to_seconds, warn_author
 from airflow_provider_wr.exceptions import (
     WRConnectionError,
     WRError,
@@ -112,7 +112,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         prepared.check(timeout=_check_timeout, allowed_statuses=_check_statuses)
         if prepared.get("start_from_trigger"):
             reason = "Airflow cannot do so for a mapped task"
-            warn(_needs_worker("start", kwargs.get("task_id"), reason), stacklevel=2)
+            warn_author(_needs_worker("start", kwargs.get("task_id"), reason))
             prepared.set("start_from_trigger", False)
             prepared.set("deferrable", True)
         if prepared.get("end_from_trigger"):
@@ -120,7 +120,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
                 in_triggerer.check_mapped_end(cls, prepared.arguments, WRRunSensor)
             except in_triggerer.NeedsWorker as why:
                 # Each instance sees to it, in its worker.
-                warn(_needs_worker("end", kwargs.get("task_id"), str(why)), stacklevel=2)
+                warn_author(_needs_worker("end", kwargs.get("task_id"), str(why)))
         return prepared.partial
 
     def resolve_template_files(self) -> None:
@@ -357,7 +357,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
             where = self.dag.fileloc if self.has_dag() else __file__  # type: ignore[no-untyped-call]
             warn_explicit(text, UserWarning, where, lineno=1)
         else:
-            warn(text, stacklevel=5)  # past the constructor and Airflow's wrapper of it
+            warn_author(text)
 
     @property
     def _trigger_options(self) -> dict[str, Any]:
