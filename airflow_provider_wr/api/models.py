@@ -108,6 +108,8 @@ class RunStage:
     :param credit_usage: credits; None where the API did not say.
     :param execution_attempt: 1 is the first; None where the API did not say.
     :param updated_at: ISO 8601, as the API sent it; None where it did not.
+    :param dispatched_at: when its last attempt began (``executionDispatchedAt``), as the API sent it; None where it
+        did not.
     """
 
     id: str
@@ -118,6 +120,7 @@ class RunStage:
     credit_usage: float | None = None
     execution_attempt: int | None = None
     updated_at: str | None = None
+    dispatched_at: str | None = None
 
     @classmethod
     def from_json(cls, value: Any) -> RunStage:
@@ -135,6 +138,7 @@ class RunStage:
             credit_usage=fields.number(stage, "creditUsage"),
             execution_attempt=fields.whole(stage, "executionAttempt"),
             updated_at=fields.text(stage, "updatedAt"),
+            dispatched_at=fields.text(stage, "executionDispatchedAt"),
         )
 
     @property

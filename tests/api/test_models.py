@@ -31,7 +31,7 @@ STAGE: dict[str, Any] = {
     "executionAttempt": 2,
     "updatedAt": "2026-05-01T00:00:01.000Z",
     "executionEventId": "e-1",
-    "executionDispatchedAt": None,
+    "executionDispatchedAt": "2026-05-01T00:00:00.500Z",
 }
 RUN: dict[str, Any] = {
     "id": RUN_ID,
@@ -76,6 +76,7 @@ FULL_STAGE = RunStage(
     credit_usage=1.5,
     execution_attempt=2,
     updated_at="2026-05-01T00:00:01.000Z",
+    dispatched_at="2026-05-01T00:00:00.500Z",
 )
 
 
