@@ -108,8 +108,8 @@ class RunStage:
     :param credit_usage: credits; None where the API did not say.
     :param execution_attempt: 1 is the first; None where the API did not say.
     :param updated_at: ISO 8601, as the API sent it; None where it did not.
-    :param dispatched_at: when its last attempt began (``executionDispatchedAt``), as the API sent it; None where it
-        did not.
+    :param dispatched_at: when its last attempt began, as the API sent it (``executionDispatchedAt``); None where
+        it did not.
     """
 
     id: str
