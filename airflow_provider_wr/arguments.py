@@ -143,14 +143,14 @@ def to_seconds(value: Any, name: str) -> float:
     except (TypeError, ValueError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise ValueError(f"{name} should be seconds or a timedelta, and is {value!r}")
+        raise ValueError(f"{name} should be seconds or a timedelta, not {value!r}")
     return seconds
 
 
 def check_modules(value: Any) -> tuple[str, ...]:
     """Return ``harmless_modules``; raises ``ValueError`` for a text, whose letters are no modules."""
     if isinstance(value, str):
-        raise ValueError(f"harmless_modules should be a list of modules, and is {value!r}")
+        raise ValueError(f"harmless_modules should be a list of modules, not {value!r}")
     return tuple(value or ())
 
 
@@ -158,5 +158,5 @@ def check_choice(value: Any, name: str, *choices: str) -> Any:
     """Return ``value`` if it is one of the choices; raises ``ValueError`` if not."""
     if value not in choices:
         *others, last = map(repr, choices)
-        raise ValueError(f"{name} should be {', '.join(others)} or {last}, and is {value!r}")
+        raise ValueError(f"{name} should be {', '.join(others)} or {last}, not {value!r}")
     return value

@@ -178,7 +178,7 @@ def _without_prefix(extra: dict[str, Any]) -> dict[str, Any]:
 def _text(extra: dict[str, Any], name: str) -> str | None:
     value = extra.get(name)
     if value is not None and not isinstance(value, str):
-        raise WRValidationError(f"the extra {name!r} is not a text")
+        raise WRValidationError(f"the extra {name!r} is not a string")
     return value or None
 
 

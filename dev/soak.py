@@ -50,7 +50,7 @@ MOST_WANTED = 20_000
 SANDBOX = ("--speed", "0.08", "--heartbeat", "1")
 
 #: The times of waiting, in seconds, that are shorter here.
-TIMES = {"SILENCE": 4.0, "NEWS": 12.0, "LIVED": 5.0}
+TIMES = {"SILENCE": 4.0, "MAX_QUIET": 12.0, "STABLE_AFTER": 5.0}
 MAX_PAUSE = 4.0
 
 #: Seconds between two faults, and the most that wait for their calls.

@@ -1,1 +1,1 @@
-"""White Rabbit without I/O and without Airflow: what a call sends, and what an answer means."""
+"""White Rabbit's API without I/O and without Airflow: building requests and reading answers."""

@@ -1,5 +1,5 @@
 """
-What an answer means, what its absence means, and whether the call may be sent again.
+Turn an answer, or its absence, into a result or an error, and decide whether a call may be retried.
 
 Whether a request was sent is a fact that the transport reports (``sent``), not a guess from an exception's class.
 """
@@ -33,14 +33,14 @@ from airflow_provider_wr.exceptions import (
 
 T = TypeVar("T")
 
-#: Bytes of an answer that we read: a run's details can hold the outputs of thousands of stages.
+#: Maximum size of an answer: a run's details can hold the outputs of thousands of stages.
 MAX_BODY_BYTES = 64 * 2**20
 MAX_ERROR_BYTES = 2**20
 
-#: Errors of an answer that we keep of its list.
+#: Maximum number of errors to keep from an answer.
 MAX_ERRORS = 20
 
-#: Attempts at one plain call, and the longest Retry-After (seconds) that a plain call waits out.
+#: Maximum attempts for a plain call, and the longest ``Retry-After`` in seconds that it honours.
 CALL_ATTEMPTS = 4
 CALL_MAX_PAUSE = 60.0
 
@@ -48,10 +48,10 @@ CALL_MAX_PAUSE = 60.0
 @dataclass(frozen=True, slots=True)
 class Answer:
     """
-    An answer as a transport carried it.
+    An answer as a transport received it.
 
-    :param headers: looked up without regard to case.
-    :param body: as much of it as :func:`body_limit` says.
+    :param headers: case-insensitive.
+    :param body: at most :func:`body_limit` bytes.
     """
 
     status: int
@@ -64,15 +64,15 @@ class Answer:
 
 
 def body_limit(status: int) -> int:
-    """Return how many bytes of an answer's body to read, and one more to know that there were more."""
+    """Return how many bytes of a body to read: the limit, plus one to detect a larger body."""
     return (MAX_BODY_BYTES if 200 <= status < 300 else MAX_ERROR_BYTES) + 1
 
 
 def read_answer(call: Call[T], answer: Answer) -> T:
     """
-    Make a call's result out of its answer.
+    Return a call's result.
 
-    Raises the :class:`WRError` that the answer means; see :func:`in_doubt` for a call that is not repeatable.
+    Raises a :class:`WRError` for an error; see :func:`in_doubt` for calls that are not repeatable.
     """
     try:
         return _read(call, answer)
@@ -84,7 +84,7 @@ def _read(call: Call[T], answer: Answer) -> T:
     if not answer.is_ok:
         raise _error(call, answer)
     if call.read is None:
-        return None  # type: ignore[return-value]  # T is None for a call that reads nothing
+        return None  # type: ignore[return-value]  # T is None then
     try:
         if len(answer.body) > MAX_BODY_BYTES:
             raise WRProtocolError(f"the answer is larger than {MAX_BODY_BYTES} bytes")
@@ -113,7 +113,7 @@ _ERRORS: dict[int, type[WRError]] = {
 
 
 def _error(call: Call[Any], answer: Answer) -> WRError:
-    """Return the error that an answer other than 2xx means, with the API's own words."""
+    """Return the error for an answer other than 2xx, with the API's own message."""
     kind = _ERRORS.get(answer.status, WRServerError if answer.status >= 500 else WRError)
     details, errors = _details(answer.body[:MAX_ERROR_BYTES])
     message = "; ".join(error["message"] for error in errors if error["message"])
@@ -141,7 +141,7 @@ def _error(call: Call[Any], answer: Answer) -> WRError:
 
 
 def _details(body: bytes) -> tuple[Any, list[dict[str, Any]]]:
-    """Read an error's body in either of the API's two shapes, or whatever a proxy made of it."""
+    """Read an error's body, in either of the API's two formats or from a proxy."""
     try:
         details = decode(body)
     except WRProtocolError:
@@ -152,7 +152,7 @@ def _details(body: bytes) -> tuple[Any, list[dict[str, Any]]]:
     if not isinstance(listed, list) or not listed:
         message = shown.get("message") or shown.get("error")
         messages = message if isinstance(message, list) else [message]
-        # The body of the SDK's own fixtures: {"error": "UNAUTHORIZED", "message": "Invalid API key"}.
+        # As in the SDK's fixtures: {"error": "UNAUTHORIZED", "message": "Invalid API key"}.
         code = shown.get("code") or (shown.get("error") if shown.get("message") else None)
         listed = [{"code": code, "message": each} for each in messages]
     errors = [each if isinstance(each, dict) else {"message": each} for each in listed[:MAX_ERRORS]]
@@ -180,9 +180,9 @@ def _clock_note(headers: Mapping[str, str]) -> str:
 
 def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
     """
-    Return the seconds that ``Retry-After`` (seconds or an HTTP date) asks to wait; None when it does not.
+    Return the seconds to wait from ``Retry-After`` (seconds or an HTTP date); None without one.
 
-    :param now: Unix seconds, for an answer that does not carry a date of its own.
+    :param now: Unix seconds, used if the answer has no ``Date``.
     """
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
@@ -204,31 +204,31 @@ def _http_date(text: str | None) -> datetime | None:
 
 def no_answer(call: Call[Any], error: BaseException, *, sent: bool, timed_out: bool) -> WRError:
     """
-    Return the error for a call that brought no answer, or not all of it.
+    Return the error for a call without a complete answer.
 
-    :param error: what the transport raised.
-    :param sent: whether any of the request was handed to a connection, and so may have reached the API.
-    :param timed_out: whether time ran out.
+    :param error: the exception of the transport.
+    :param sent: whether any bytes of the request were sent, so that it may have reached the API.
+    :param timed_out: whether a timeout was the cause.
     """
     what = "the connection broke" if sent else "no connection could be made"
     if timed_out:
         what = "timed out waiting for the answer" if sent else "timed out connecting"
     kind = WRTimeoutError if timed_out else WRConnectionError
-    # How an answer that took too long was broken off depends on the transport, and says nothing more.
+    # After a timeout, the transport's own message depends on how it aborted the read, and adds nothing.
     text = what if sent and timed_out else f"{what}: {printable(_root(error))}"
     return in_doubt(call, kind(text, method=call.method, path=call.path, sent=sent))
 
 
 def _root(error: BaseException) -> str:
-    """Return the words of the error at the root: what wraps it repeats them at length."""
+    """Return the message of the root cause: the exceptions around it only repeat it."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return str(error) or type(error).__name__
 
 
-#: The statuses that say that a request was not obeyed. Any other leaves it open, such as 408 or a proxy's 499.
+#: Statuses that prove that a request had no effect. Others, such as 408 or a proxy's 499, leave it open.
 _REFUSED = frozenset(
-    {301, 302, 307, 308}  # it should go elsewhere; a 303 comes after it was obeyed
+    {301, 302, 307, 308}  # not 303, which comes after the request was processed
     | {
         400,
         401,
@@ -258,9 +258,9 @@ _REFUSED = frozenset(
 
 def in_doubt(call: Call[Any], error: WRError) -> WRError:
     """
-    Return the error itself, or :class:`WRTriggerUnknownError` where it leaves open whether a call was obeyed.
+    Return the error, or :class:`WRTriggerUnknownError` if the call may have had its effect.
 
-    That is so where the call is not repeatable, was sent, and was not refused in so many words.
+    That is the case for a call that is not repeatable, was sent, and was not clearly refused.
     """
     if call.repeatable or error.sent is False or error.status_code in _REFUSED:
         return error
@@ -278,10 +278,9 @@ def in_doubt(call: Call[Any], error: WRError) -> WRError:
 
 def may_repeat(error: BaseException) -> bool:
     """
-    Return whether a call may be sent again after ``error``.
+    Return whether to retry a call after ``error``.
 
-    A call that may have been obeyed and must not be repeated ends in :class:`WRTriggerUnknownError`, which is
-    none of these: see :func:`in_doubt`.
+    Calls that must not be repeated raise :class:`WRTriggerUnknownError` instead: see :func:`in_doubt`.
     """
     if not isinstance(error, WRError) or (error.retry_after or 0) > CALL_MAX_PAUSE:
         return False

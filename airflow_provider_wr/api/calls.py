@@ -1,4 +1,4 @@
-"""What a call sends: path, exact bytes, headers, and whether it may be repeated."""
+"""The calls of the API: path, exact body, headers, and whether a call may be repeated."""
 
 from __future__ import annotations
 
@@ -27,13 +27,12 @@ class Call(Generic[T]):
     """
     One call of the API.
 
-    :param path: from ``/v1`` on.
+    :param path: starts with ``/v1``.
     :param body: the exact bytes to send; None for none.
-    :param read: makes the result out of the answer's JSON; raises :class:`WRProtocolError`. None for a call
-        whose answer says nothing.
-    :param accept: the media type that is asked for.
-    :param repeatable: whether sending the call twice does the same as sending it once.
-    :param subject: what the call is about, in words; used where its outcome is unknown.
+    :param read: turns the answer's JSON into the result; raises :class:`WRProtocolError`. None to ignore the body.
+    :param accept: the ``Accept`` header.
+    :param repeatable: whether the call is idempotent, so that it may be retried.
+    :param subject: what the call acts on, for the error if its outcome is unknown.
     """
 
     method: str
@@ -46,10 +45,10 @@ class Call(Generic[T]):
 
     def headers(self, *, api_key: str, signer: Signer | None, now: float) -> dict[str, str]:
         """
-        Return the headers of one attempt.
+        Return the headers for one attempt.
 
         :param signer: signs the request; None sends no signature.
-        :param now: Unix seconds; the signature of every attempt carries its own.
+        :param now: Unix seconds, part of the signature.
         """
         headers = {
             "Accept": self.accept,
@@ -59,7 +58,7 @@ class Call(Generic[T]):
         if self.body is not None:
             headers["Content-Type"] = "application/json"
         if self.accept == EVENT_STREAM:
-            headers["Accept-Encoding"] = "identity"  # a compressor on the way would hold events back
+            headers["Accept-Encoding"] = "identity"  # compression on the way could delay events
         if signer is not None:
             headers |= signer.headers(self.method, self.path, self.body, int(now))
         return headers
@@ -79,7 +78,7 @@ def trigger_run(workflow_id: str) -> Call[TriggeredRun]:
 
 
 def get_run(run_id: str) -> Call[Run]:
-    """Read a run as it is now."""
+    """Read the current state of a run."""
 
     def read(body: Any) -> Run:
         run = Run.from_json(body)
@@ -106,17 +105,17 @@ def update_component(
     name: str | None = None,
     position: Sequence[float] | None = None,
 ) -> Call[None]:
-    """Change a component; what is None is left as it is, and ``config`` is merged on the server."""
+    """Update a component. None leaves a value unchanged; the server merges ``config``."""
     check_uuid(workflow_id, "workflow_id")
     check_uuid(component_id, "component_id")
     body: dict[str, Any] = {}
     if config is not None:
         if not isinstance(config, Mapping):
-            raise WRValidationError(f"config should be an object (a dict), and is a {type(config).__name__}")
+            raise WRValidationError(f"config should be an object (a dict), not a {type(config).__name__}")
         body["config"] = config
     if name is not None:
         if not isinstance(name, str) or not name.strip():
-            raise WRValidationError("name should be a text that is not empty")
+            raise WRValidationError("name should be a string that is not empty")
         body["name"] = name
     if position is not None:
         body["position"] = _position(position)
@@ -132,4 +131,4 @@ def _position(position: Any) -> list[float]:
 
     if isinstance(position, (list, tuple)) and len(position) == 2 and all(map(is_number, position)):
         return list(position)
-    raise WRValidationError(f"position should be two finite numbers [x, y], and is {printable(repr(position))}")
+    raise WRValidationError(f"position should be two finite numbers [x, y], not {printable(repr(position))}")

@@ -1,4 +1,4 @@
-"""JSON as a server may send it: read whatever can be read, but our own secrets."""
+"""Decode JSON leniently, and mask our own secrets in it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from airflow_provider_wr.exceptions import WRProtocolError
 
 _decode = msgspec.json.Decoder().decode
 
-#: Levels of lists and objects that are read of an answer that has more than a parser takes.
+#: Maximum nesting depth that is decoded if an answer is too deep for the parser.
 MAX_DEPTH = 200
 
-#: What opens or closes a level; a text may hold any of these, and is passed over.
+#: Opening and closing brackets; strings, which may contain any, are matched first to skip them.
 _LEVELS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
 
 
 def decode(data: bytes) -> Any:
     """
-    Return the value that JSON stands for; raises :class:`WRProtocolError` for what is no JSON at all.
+    Decode JSON; raises :class:`WRProtocolError` if it is not JSON at all.
 
-    Of a key that stands twice the last counts, as in JavaScript. Whole numbers of any size are kept exactly.
-    What is nested too deeply for a parser comes as the text of its JSON. Our secrets are masked.
+    For duplicate keys the last wins, as in JavaScript. Integers of any size are exact. Values nested too deeply
+    for the parser are returned as JSON text. Our secrets are masked.
     """
     if holds_secret(data):
-        # Not in the bytes, where a secret could be a part of a number or of an escape; and not too deep to walk.
+        # Mask after parsing: in the bytes, a secret could overlap a number or an escape. Flatten to limit
+        # recursion.
         return redact_json(_parse(_flatten(data)))
     return _parse(data)
 
@@ -39,12 +40,12 @@ def _parse(data: bytes) -> Any:
         return _decode(data)
     except RecursionError:
         return _decode_flattened(data)
-    except (ValueError, msgspec.DecodeError):  # the last is a ValueError from msgspec 0.21 on
+    except (ValueError, msgspec.DecodeError):  # msgspec.DecodeError is a ValueError since 0.21
         return _decode_leniently(data)
 
 
 def _decode_leniently(data: bytes) -> Any:
-    """Read what msgspec refuses and others send: a byte order mark, halves of a character, huge numbers, NaN."""
+    """Decode what msgspec rejects: a byte order mark, lone surrogates, huge numbers, NaN."""
     try:
         return json.loads(data.decode("utf-8-sig", errors="replace"), parse_int=_whole)
     except RecursionError:
@@ -55,7 +56,7 @@ def _decode_leniently(data: bytes) -> Any:
 
 def _decode_flattened(data: bytes) -> Any:
     flat = _flatten(data)
-    if flat == data:  # what was opened is never closed
+    if flat == data:  # brackets that are never closed
         raise WRProtocolError("the answer's JSON is nested too deeply")
     return _decode_leniently(flat)
 
@@ -63,12 +64,12 @@ def _decode_flattened(data: bytes) -> Any:
 def _whole(digits: str) -> int | str:
     try:
         return int(digits)
-    except ValueError:  # more digits than Python reads
+    except ValueError:  # too many digits for int()
         return digits
 
 
 def _flatten(data: bytes) -> bytes:
-    """Return JSON in which what lies below ``MAX_DEPTH`` levels is a text."""
+    """Replace values below ``MAX_DEPTH`` levels by strings of their JSON."""
     parts: list[bytes] = []
     depth = done = 0
     for match in _LEVELS.finditer(data):
@@ -86,5 +87,5 @@ def _flatten(data: bytes) -> bytes:
 
 
 def beginning(data: bytes) -> str:
-    """Return the beginning of an answer in one printable line."""
+    """Return the beginning of an answer as one printable line."""
     return printable(" ".join(redact(data.decode(errors="replace"))[: 4 * MAX_TEXT].split()))

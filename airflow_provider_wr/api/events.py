@@ -1,4 +1,4 @@
-"""What a stream says: whether it is one, and what each of its events means."""
+"""Check that an answer is an event stream, and read its events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def check_stream(call: Call[None], headers: Mapping[str, str]) -> None:
-    """Raise :class:`WRProtocolError` unless a stream's 2xx answer is a stream: a proxy may answer a page."""
+    """Raise :class:`WRProtocolError` unless a 2xx answer is an event stream: a proxy may send a web page."""
     kind = headers.get("Content-Type", "nothing")
     if kind.partition(";")[0].strip().lower() != EVENT_STREAM:
         raise WRProtocolError(
@@ -28,8 +28,8 @@ def read_run_event(run_id: str, data: str) -> RunEvent | None:
     """
     Read the data of one event of a run's stream.
 
-    Returns None for a sign of life that says nothing of it: a heartbeat, what is not JSON, as for the vendor's own
-    client, and what is no event of this run, such as ``{"type": "connected"}``.
+    Returns None for anything else: heartbeats, data that is not JSON (the vendor's client ignores it, too), and
+    other messages such as ``{"type": "connected"}``.
     """
     if not data or data.strip() == ":ping":
         return None
@@ -37,5 +37,5 @@ def read_run_event(run_id: str, data: str) -> RunEvent | None:
         body = _decode(data)
         event = RunEvent.from_json(redact_json(body) if holds_secret(data) else body)
     except (RecursionError, ValueError, msgspec.DecodeError, WRProtocolError):
-        return None  # msgspec's is a ValueError from 0.21 on
+        return None  # msgspec.DecodeError is a ValueError since 0.21
     return event if event.run_id == run_id or event.run_id.lower() == run_id.lower() else None

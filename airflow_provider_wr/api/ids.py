@@ -1,4 +1,4 @@
-"""Ids as they go into a path: checked before anything is sent."""
+"""Validate ids before they go into a path."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from airflow_provider_wr.exceptions import WRValidationError
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
-# The documentation says that run ids are UUIDs; the server may say otherwise. Airflow's own run ids, such as
-# "manual__2026-01-01T00:00:00+00:00", do not fit: they are a likely mix-up.
+# The documentation says that run ids are UUIDs, but the server decides. Airflow's own run ids, such as
+# "manual__2026-01-01T00:00:00+00:00", are rejected as a likely mix-up.
 _RUN_ID = re.compile(r"(?=.*[0-9])(?!.*__)[0-9A-Za-z][0-9A-Za-z_.:~-]{0,127}")
 
 
 def check_uuid(value: object, name: str) -> str:
-    """Return ``value`` if it is a UUID; raises :class:`WRValidationError`, which names it, if not."""
+    """Return ``value`` if it is a UUID; raises :class:`WRValidationError` with ``name`` if not."""
     return _check(_UUID, value, name)
 
 
 def check_run_id(value: object) -> str:
-    """Return ``value`` if it can be the id of a run, a UUID or not; raises :class:`WRValidationError` if not."""
+    """Return ``value`` if it can be a run id, UUID or not; raises :class:`WRValidationError` if not."""
     return _check(_RUN_ID, value, "run_id")
 
 
 def choose_workflow(*candidates: str | None) -> str:
-    """Return the first workflow id that is given; raises :class:`WRValidationError` when none is."""
+    """Return the first workflow id that is not None; raises :class:`WRValidationError` if there is none."""
     for workflow_id in candidates:
         if workflow_id is not None:
             return check_uuid(workflow_id, "workflow_id")
@@ -39,5 +39,5 @@ def _check(pattern: re.Pattern[str], value: object, name: str) -> str:
         return value
     shown = printable(value) if isinstance(value, str) else type(value).__name__
     raise WRValidationError(
-        f"{name} should be a UUID, such as 123e4567-e89b-12d3-a456-426614174000, and is {shown!r}"
+        f"{name} should be a UUID, such as 123e4567-e89b-12d3-a456-426614174000, not {shown!r}"
     )

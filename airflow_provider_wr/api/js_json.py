@@ -1,11 +1,11 @@
 """
-JSON as JavaScript's ``JSON.stringify`` prints it.
+JSON exactly as JavaScript's ``JSON.stringify`` prints it.
 
-White Rabbit's server may check a request's signature against the body it parsed and printed again, so what
-we sign and send must be what JavaScript would print: no spaces, non-ASCII as it is, ``1.0`` as ``1``,
-``1e21`` as ``1e+21``, keys that look like array indices first.
+White Rabbit's server may check a request's signature against the body after parsing and printing it again. So the
+body must be what JavaScript would print: no spaces, non-ASCII characters unescaped, ``1.0`` as ``1``, ``1e21`` as
+``1e+21``, keys that look like array indices first.
 
-A whole number that JavaScript cannot hold is refused rather than rounded: it may be an amount of money.
+An integer that JavaScript cannot represent is rejected rather than rounded: it may be an amount of money.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.exceptions import WRValidationError
 
-#: Object keys up to here are array indices to JavaScript, which prints them first, in ascending order.
+#: The largest object key that JavaScript treats as an array index, and prints first, in ascending order.
 _LAST_INDEX = 2**32 - 2
 
 _INDEX = re.compile("0|[1-9][0-9]{0,9}")
@@ -31,8 +31,8 @@ def dumps(value: Any) -> str:
     """
     Return ``value`` as ``JSON.stringify`` would print it.
 
-    Raises :class:`WRValidationError`, naming the place, for what JSON or JavaScript cannot hold: NaN and
-    Infinity, whole numbers that a double cannot hold, keys that are not texts, values of other types.
+    Raises :class:`WRValidationError`, with the place, for values that JSON or JavaScript cannot represent: NaN and
+    Infinity, integers that a double cannot hold, keys that are not strings, other types.
     """
     try:
         return "".join(_parts(value, "$"))
@@ -57,7 +57,7 @@ def _parts(value: Any, place: str) -> Iterator[str]:
             separator = ","
         yield "}" if value else "{}"
     elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
-        # Airflow's lazy sequences included: the output of mapped tasks, which is read only here.
+        # Including Airflow's lazy sequences, the output of mapped tasks, which are read here.
         separator = "["
         for position, item in enumerate(value):
             yield separator
@@ -70,7 +70,7 @@ def _parts(value: Any, place: str) -> Iterator[str]:
 
 def _text(text: str) -> str:
     if _SURROGATE.search(text):
-        # Two halves make one character; a half alone is none, and JavaScript prints its escape.
+        # Join surrogate pairs. A lone surrogate is no character, and JavaScript escapes it.
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
         printed = json.dumps(text, ensure_ascii=False)
         return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", printed)
@@ -83,7 +83,7 @@ def _whole(number: int, place: str) -> str:
     except OverflowError:
         printed = "Infinity"
     if Decimal(printed) != number:
-        raise WRValidationError(f"{place} is a whole number that JavaScript would round: send it as a text")
+        raise WRValidationError(f"{place} is an integer that JavaScript would round: send it as a string")
     return printed
 
 
@@ -94,7 +94,7 @@ def _number(number: float, place: str) -> str:
     if number == 0:
         return "0"
     sign = "-" if number < 0 else ""
-    # Python's repr has the same shortest digits; only the place of the point and the exponent differ.
+    # Python's repr has the same shortest digits; only the decimal point and the exponent differ.
     mantissa, _, exponent = float.__repr__(abs(number)).partition("e")
     before, _, after = mantissa.partition(".")
     digits = (before + after).lstrip("0")
@@ -113,12 +113,12 @@ def _number(number: float, place: str) -> str:
 def _in_order(mapping: Mapping[Any, Any], place: str) -> list[str]:
     for key in mapping:
         if not isinstance(key, str):
-            raise WRValidationError(f"{place} has the key {key!r}, which is not a text")
+            raise WRValidationError(f"{place} has the key {key!r}, which is not a string")
     return sorted(mapping, key=_index)
 
 
 def _index(key: str) -> float:
-    """Return the array index that ``key`` spells, or infinity: sorting keeps the order of what is equal."""
+    """Return ``key`` as an array index; infinity for other keys, which a stable sort leaves in order."""
     if _INDEX.fullmatch(key) and int(key) <= _LAST_INDEX:
         return int(key)
     return math.inf

@@ -1,10 +1,9 @@
 """
-What the API tells of a run, read into frozen values.
+Frozen dataclasses for the API's answers.
 
-Field names are the API's, in Python's spelling. A run's ``id`` and ``status`` must be there, or
-:class:`~airflow_provider_wr.exceptions.WRProtocolError` is raised; every other field is read as far as can be,
-and is None where it cannot. Statuses that the API's documentation does not list are kept as plain text. ``raw``
-has all as it came.
+Field names are the API's, in snake case. ``id`` and ``status`` are required, or
+:class:`~airflow_provider_wr.exceptions.WRProtocolError` is raised. Every other field is read leniently, and is
+None if it is missing or invalid. Unknown statuses are kept as strings. ``raw`` is the original JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from airflow_provider_wr.exceptions import WRProtocolError
 
 log = logging.getLogger(__name__)
 
-#: Groups of stages that a text lists: a fan-out has hundreds of stages that say the same.
+#: Maximum number of stage groups in a text: a fan-out can have hundreds of identical stages.
 MAX_GROUPS = 10
 
 
@@ -61,7 +60,7 @@ _STAGE_STATUSES: dict[str, StageStatus] = {
     "CANCELLED": StageStatus.CANCELED,
 }
 
-#: What has one of these statuses will never change again; the words are the same for runs and stages.
+#: Statuses that never change again, the same for runs and stages.
 TERMINAL: frozenset[str] = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED})
 
 
@@ -71,7 +70,7 @@ class TriggeredRun:
     The answer to a trigger.
 
     :param run_id: UUID of the run that was started.
-    :param job_id: the queue's name for it, an opaque text; None where the API left it out.
+    :param job_id: opaque id of the queue's job; None if the API left it out.
     """
 
     run_id: str
@@ -80,9 +79,9 @@ class TriggeredRun:
     @classmethod
     def from_json(cls, body: Any) -> TriggeredRun:
         """
-        Read ``{"runId", "jobId"}``; raises :class:`WRProtocolError` only where no run is named.
+        Read ``{"runId", "jobId"}``; raises :class:`WRProtocolError` if ``runId`` is missing.
 
-        Whatever else is odd in an answer that names a run, the run is known.
+        Nothing else may fail here: a run was started, and its id must not be lost.
         """
         answer = _object(body, "the trigger's answer")
         run_id, job_id = answer.get("runId"), answer.get("jobId")
@@ -100,16 +99,16 @@ class RunStage:
     """
     One stage of a run.
 
-    :param id: UUID of the stage; empty where the API did not say.
-    :param module: what the stage does, such as ``HTTP_REQUEST``; empty where the API did not say.
-    :param status: a :class:`StageStatus`, or plain text where the API has a new one or none.
-    :param output: any JSON; None until the stage has one, and in a stream's events.
+    :param id: UUID of the stage; empty if the API left it out.
+    :param module: what the stage does, such as ``HTTP_REQUEST``; empty if the API left it out.
+    :param status: a :class:`StageStatus`, or a string for an unknown one; empty if the API left it out.
+    :param output: any JSON; None until the stage has one, and always in events of the stream.
     :param error: any JSON; None unless the stage failed.
-    :param credit_usage: credits; None where the API did not say.
-    :param execution_attempt: 1 is the first; None where the API did not say.
-    :param updated_at: ISO 8601, as the API sent it; None where it did not.
-    :param dispatched_at: when its last attempt began, as the API sent it (``executionDispatchedAt``); None where
-        it did not.
+    :param credit_usage: credits; None if the API left it out.
+    :param execution_attempt: starts at 1; None if the API left it out.
+    :param updated_at: ISO 8601, as the API sent it; None if it left it out.
+    :param dispatched_at: when its last attempt started, as the API sent it (``executionDispatchedAt``); None if it
+        left it out.
     """
 
     id: str
@@ -124,7 +123,7 @@ class RunStage:
 
     @classmethod
     def from_json(cls, value: Any) -> RunStage:
-        """Read one of ``runStages`` or ``nonTerminalStages``; raises :class:`WRProtocolError` for no object."""
+        """Read one of ``runStages`` or ``nonTerminalStages``; raises :class:`WRProtocolError` if not an object."""
         return cls._read(_object(value, "a stage"))
 
     @classmethod
@@ -143,18 +142,18 @@ class RunStage:
 
     @property
     def label(self) -> str:
-        """What to call the stage: its module, in one line."""
+        """The stage's module in one line, for messages."""
         return printable(self.module) or "a stage without a module"
 
     @property
     def attempt_text(self) -> str:
-        """The attempt in words, from the second on."""
+        """The attempt in words; empty for the first."""
         attempt = self.execution_attempt or 1
         return f" (attempt {attempt})" if attempt > 1 else ""
 
     @property
     def error_text(self) -> str:
-        """The error in one line: its ``message`` where it has one, else its JSON."""
+        """The error in one line: its ``message`` if it has one, else its JSON."""
         error = self.error
         if isinstance(error, dict) and isinstance(error.get("message"), str):
             error = error["message"]
@@ -168,17 +167,17 @@ class RunStage:
 @dataclass(frozen=True, slots=True)
 class Run:
     """
-    A run as it was when the API was asked.
+    The state of a run when it was read.
 
     :param id: UUID of the run.
-    :param status: a :class:`RunStatus`, or plain text where the API has a new one.
-    :param pending_stage_count: stages that have not ended; None where the API did not say.
-    :param failed_stage_count: stages that failed; None where the API did not say.
-    :param cancel_requested_at: ISO 8601; None unless somebody asked to cancel the run.
-    :param cancel_reason: None unless somebody gave one.
-    :param total_usage: credits used so far; None where the API did not say.
-    :param created_at: ISO 8601, as the API sent it; None where it did not.
-    :param updated_at: ISO 8601, as the API sent it; None where it did not.
+    :param status: a :class:`RunStatus`, or a string for an unknown one.
+    :param pending_stage_count: stages that have not ended; None if the API left it out.
+    :param failed_stage_count: stages that failed; None if the API left it out.
+    :param cancel_requested_at: ISO 8601; None unless cancellation was requested.
+    :param cancel_reason: None if there is none.
+    :param total_usage: credits used so far; None if the API left it out.
+    :param created_at: ISO 8601, as the API sent it; None if it left it out.
+    :param updated_at: ISO 8601, as the API sent it; None if it left it out.
     :param stages: the run's stages, in the API's order.
     :param raw: the JSON as it came, with every field.
     """
@@ -197,7 +196,7 @@ class Run:
 
     @classmethod
     def from_json(cls, body: Any) -> Run:
-        """Read a run's details; raises :class:`WRProtocolError` where the id or the status is not there."""
+        """Read a run's details; raises :class:`WRProtocolError` if the id or the status is missing."""
         run = _object(body, "a run")
         self = cls.__new__(cls)
         for name, value in {
@@ -216,7 +215,7 @@ class Run:
         return self
 
     def __getattr__(self, name: str) -> Any:
-        # The stages of a run that was read: most reads of a run need none of its thousands.
+        # Parse the stages lazily: most reads do not need them, and there can be thousands.
         if name != "stages":
             raise AttributeError(name)
         stages = tuple(RunStage._read(stage, key) for key, stage in fields.objects(self.raw, "runStages"))
@@ -225,7 +224,7 @@ class Run:
 
     @property
     def stages_known(self) -> bool:
-        """Whether the API gave a list of the run's stages, and the status of each could be read."""
+        """Whether the API listed the run's stages, each with a status."""
         listed = self.raw.get("runStages")
         if isinstance(listed, dict):
             listed = list(listed.values())
@@ -258,7 +257,7 @@ class Run:
 
     @property
     def ending(self) -> str:
-        """How the run ended, in words: its status, reason and credits, then a line for each failed stage."""
+        """How the run ended: its status, reason and credits, then a line for each failed stage."""
         text = f"run {printable(self.id)} ended {printable(self.status)}"
         if self.cancel_reason:
             text += f": {printable(self.cancel_reason)}"
@@ -271,7 +270,7 @@ class Run:
 
     def as_xcom(self, *, stage_outputs: bool = True) -> dict[str, Any]:
         """
-        Return the API's JSON, key for key, as far as Airflow can keep it: the log says what was changed.
+        Return the API's JSON, sanitized for Airflow; changes are logged.
 
         :param stage_outputs: False leaves the ``output`` of each stage out.
         """
@@ -296,14 +295,14 @@ def _without_outputs(run: dict[str, Any]) -> dict[str, Any]:
 @dataclass(frozen=True, slots=True)
 class RunEvent:
     """
-    What the stream said about a run at one moment.
+    One event of a run's stream.
 
     :param run_id: UUID of the run.
-    :param status: a :class:`RunStatus`, or plain text where the API has a new one.
-    :param total_usage: credits used so far; None where the event did not say.
-    :param pending_stage_count: stages that have not ended; None where the event did not say.
-    :param failed_stage_count: stages that failed; None where the event did not say.
-    :param timestamp: as the API sent it; None where it did not.
+    :param status: a :class:`RunStatus`, or a string for an unknown one.
+    :param total_usage: credits used so far; None if the event left it out.
+    :param pending_stage_count: stages that have not ended; None if the event left it out.
+    :param failed_stage_count: stages that failed; None if the event left it out.
+    :param timestamp: as the API sent it; None if it left it out.
     :param raw: the JSON as it came, with every field.
     """
 
@@ -317,7 +316,7 @@ class RunEvent:
 
     @classmethod
     def from_json(cls, data: Any) -> RunEvent:
-        """Read the data of one event; raises :class:`WRProtocolError` where the id or the status is not there."""
+        """Read the data of one event; raises :class:`WRProtocolError` if the id or the status is missing."""
         event = _object(data, "an event")
         output = _output(event)
         return cls(
@@ -332,7 +331,7 @@ class RunEvent:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the run has ended, well or not. The run itself may say so a moment later."""
+        """Whether the run has ended, well or not. A read may show this a moment later."""
         return self.status in TERMINAL
 
     @property
@@ -340,7 +339,7 @@ class RunEvent:
         """
         The stages that had not ended (``nonTerminalStages``), without their outputs.
 
-        Read when asked for, since a fan-out's event can hold thousands, and most events pass unseen.
+        Parsed lazily, since an event can hold thousands of them, and most are never looked at.
         """
         listed = fields.objects(_output(self.raw), "nonTerminalStages")
         return tuple(RunStage._read(stage, key) for key, stage in listed)
@@ -348,10 +347,10 @@ class RunEvent:
 
 def grouped(stages: Iterable[tuple[str, str]], most: int = MAX_GROUPS) -> list[str]:
     """
-    Return stages in words, those that are alike as one: ``X ×60: insufficient funds``.
+    Return a line for each group of equal stages, such as ``X ×60: insufficient funds``.
 
-    :param stages: a label and what to say of it, for each.
-    :param most: how many to return; of more the number is given.
+    :param stages: label and text of each stage.
+    :param most: maximum number of lines; the rest is counted in one more.
     """
     groups = Counter(stages)
     lines = [f"{label}{f' ×{count}' if count > 1 else ''}{words}" for (label, words), count in groups.items()]
@@ -359,14 +358,14 @@ def grouped(stages: Iterable[tuple[str, str]], most: int = MAX_GROUPS) -> list[s
 
 
 def credits_text(usage: float) -> str:
-    """Return an amount of credits in words."""
+    """Format an amount of credits."""
     amount = str(usage) if isinstance(usage, int) else f"{usage:.12g}"
     return f"{amount} credit{'' if usage == 1 else 's'}"
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise WRProtocolError(f"{what} should be a JSON object, and is {fields.kind(value)}")
+        raise WRProtocolError(f"{what} should be a JSON object, not {fields.kind(value)}")
     return value
 
 
@@ -375,7 +374,7 @@ def _output(event: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(output, dict):
         return output
     if output is not None:
-        fields.say_odd("output", "an object", output)
+        fields.log_unexpected("output", "an object", output)
     return {}
 
 
@@ -401,4 +400,5 @@ def _stage_status(stage: Mapping[str, Any]) -> StageStatus | str:
 def _missing(key: str, value: Any) -> WRProtocolError:
     if value is None:
         return WRProtocolError(f"the field {key!r} is missing")
-    return WRProtocolError(f"the field {key!r} should be a text, and is {fields.kind(value)}")
+    kind = "an empty string" if value == "" else fields.kind(value)
+    return WRProtocolError(f"the field {key!r} should be a string, not {kind}")

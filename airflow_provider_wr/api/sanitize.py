@@ -1,14 +1,13 @@
 """
-What the API said, made fit for Airflow to keep: the one place that knows what Airflow's stores cannot hold.
+Sanitize values from the API so that Airflow can store them.
 
-Seen on Airflow 3.3.2 with PostgreSQL, where an event with such a value kills the triggerer:
+Without this, an event with such a value kills the triggerer (seen on Airflow 3.3.2 with PostgreSQL):
 
-- JSONB holds no U+0000, and UTF-8 no half of a surrogate pair: each becomes U+FFFD, in keys too.
-- msgpack, between a task and its supervisor, holds whole numbers from -2^63 to 2^64-1: others are kept as text.
-- JSON holds no NaN and no Infinity: they are kept as text.
-- Airflow reads values nested up to 200 levels deep: what is deeper than ``MAX_DEPTH`` is kept as the text of its
-  JSON.
-- A key such as ``__classname__`` makes Airflow build an object: it is kept under another name.
+- JSONB cannot hold U+0000, and UTF-8 no lone surrogates: each becomes U+FFFD, also in keys.
+- msgpack, between a task and its supervisor, holds integers from -2^63 to 2^64-1: others become strings.
+- JSON has no NaN and no Infinity: they become strings.
+- Airflow decodes at most 200 nested levels: values deeper than ``MAX_DEPTH`` become strings of their JSON.
+- A key such as ``__classname__`` makes Airflow build an object: it is renamed.
 """
 
 from __future__ import annotations
@@ -21,43 +20,43 @@ from typing import Any
 
 from airflow_provider_wr.api.text import printable
 
-#: Levels of lists and objects that are kept. Half of what Airflow takes: a value may be put into others.
+#: Maximum nesting depth. Half of Airflow's limit, since the value may be nested in others.
 MAX_DEPTH = 100
 
-#: Changes that are named; of more, the number is given.
+#: Maximum number of changes to describe; the rest is counted.
 MAX_CHANGES = 20
 
-#: Characters of the place of a change.
+#: Maximum length of the place of a change.
 MAX_PLACE = 120
 
-#: What Airflow's serialization gives a meaning (``FORBIDDEN_XCOM_KEYS`` in 3.3).
+#: Keys with a meaning in Airflow's serialization (``FORBIDDEN_XCOM_KEYS`` in 3.3).
 RESERVED_KEYS = frozenset(
     {"__cache__", "__classname__", "__data__", "__id__", "__source", "__type", "__var", "__version__"}
 )
 
 _UNFIT = re.compile("[\0\ud800-\udfff]")
 
-#: Where a value is: the place of what holds it, and the key or the number there. None for the whole.
+#: The place of a value: its parent's place, and its key or index there. None for the root.
 _Place = tuple[Any, "str | int"] | None
 
 
 def sanitize(value: Any) -> tuple[Any, list[str]]:
     """
-    Return a value as Airflow can keep it, and what was changed, where and how: a line for each.
+    Return a value that Airflow can store, and a line for each change: where and what.
 
-    :param value: any JSON, as it was read. Returned itself, and not a copy, where nothing has to be changed.
+    :param value: any JSON. Returned as it is, not copied, if nothing has to change.
     """
     changes = _Changes()
     return _fit(value, None, 0, changes), changes.lines()
 
 
 def fit_text(text: str) -> str:
-    """Return a text as Airflow can keep it: U+FFFD in the place of U+0000 and of halves of surrogate pairs."""
+    """Return a string that Airflow can store: U+0000 and lone surrogates are replaced by U+FFFD."""
     return text if _is_fit(text) else _UNFIT.sub("\ufffd", text)
 
 
 class _Changes:
-    """What was changed, named up to a bound: a run may hold millions of such values."""
+    """A bounded list of changes: a run may hold millions of such values."""
 
     __slots__ = ("_count", "_named")
 
@@ -81,7 +80,7 @@ def _in_words(place: _Place) -> str:
         place, step = place
         steps.append(f"[{step}]" if isinstance(step, int) else f".{printable(step)}")
     words = printable("".join(reversed(steps)).removeprefix("."))
-    return (words if len(words) <= MAX_PLACE else f"{words[:MAX_PLACE]}…") or "the whole"
+    return (words if len(words) <= MAX_PLACE else f"{words[:MAX_PLACE]}…") or "the value"
 
 
 def _fit(value: Any, place: _Place, depth: int, changes: _Changes) -> Any:
@@ -89,25 +88,25 @@ def _fit(value: Any, place: _Place, depth: int, changes: _Changes) -> Any:
     if kind is str:
         if _is_fit(value):
             return value
-        changes.add(place, "what a database cannot hold in a text is replaced with U+FFFD")
+        changes.add(place, "characters that a database cannot store are replaced with U+FFFD")
         return fit_text(value)
     if value is None or kind is bool:
         return value
     if kind is int:
         if -(2**63) <= value < 2**64:
             return value
-        changes.add(place, "a whole number beyond 64 bits is kept as text")
+        changes.add(place, "an integer beyond 64 bits is kept as a string")
         return str(value)
     if kind is float:
         if math.isfinite(value):
             return value
-        changes.add(place, "a number that is not finite is kept as text")
+        changes.add(place, "a number that is not finite is kept as a string")
         return json.dumps(value)
     if kind is not dict and kind is not list:
-        changes.add(place, "what is no JSON is kept as text")
+        changes.add(place, "a value that is not JSON is kept as a string")
         return fit_text(str(value))
     if depth >= MAX_DEPTH:
-        changes.add(place, f"what is nested deeper than {MAX_DEPTH} levels is kept as the text of its JSON")
+        changes.add(place, f"a value nested deeper than {MAX_DEPTH} levels is kept as a string of its JSON")
         return _as_text(value)
     if kind is dict:
         return _fit_object(value, place, depth + 1, changes)
@@ -120,7 +119,7 @@ def _fit_object(value: dict[Any, Any], place: _Place, depth: int, changes: _Chan
     for key, each in value.items():
         if type(key) is not str or key in RESERVED_KEYS or not _is_fit(key):
             shown, key = printable(repr(key)), _free_key(key, value, new)
-            changes.add((place, key), f"the key was {shown}, which Airflow cannot keep")
+            changes.add((place, key), f"the key was {shown}, which Airflow cannot store")
         new[key] = _fit(each, (place, key), depth, changes)
     is_same = all(map(is_, new, value)) and all(map(is_, new.values(), value.values()))
     return value if is_same else new

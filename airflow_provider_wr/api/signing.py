@@ -1,8 +1,8 @@
 """
-The Ed25519 signature that White Rabbit's REST pages ask for beside the API key.
+The Ed25519 signature that White Rabbit's REST API accepts in addition to the API key.
 
-Signed is ``METHOD|PATH|TIMESTAMP|BODY``: the method in upper case, the path from ``/v1`` on, Unix seconds
-within 30 s of the server's clock, and the exact bytes of the body, or ``{}`` where there is none.
+The signed text is ``METHOD|PATH|TIMESTAMP|BODY``: the method in upper case, the path from ``/v1`` on, Unix seconds
+within 30 s of the server's clock, and the exact bytes of the body, or ``{}`` without one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from airflow_provider_wr.exceptions import WRValidationError
 
 class Signer:
     """
-    Signs requests with the API secret, which it never shows.
+    Signs requests with the API secret.
 
-    :param api_secret: Ed25519 private key, PKCS#8 DER in base64, as White Rabbit hands it out.
+    :param api_secret: Ed25519 private key, PKCS#8 DER in base64, as White Rabbit issues it.
 
-    Raises :class:`WRValidationError`, which does not repeat the secret, when it is anything else.
+    Raises :class:`WRValidationError`, without the secret in its message, for anything else.
     """
 
     def __init__(self, api_secret: str) -> None:
@@ -32,7 +32,7 @@ class Signer:
             raise WRValidationError("the API secret is not base64") from None
         try:
             key = load_der_private_key(der, password=None)
-        except Exception:  # cryptography raises several kinds, and some repeat what they were given
+        except Exception:  # cryptography raises several types, and some messages contain the key
             raise WRValidationError("the API secret is not a private key in PKCS#8 DER, base64") from None
         if not isinstance(key, Ed25519PrivateKey):
             raise WRValidationError("the API secret is a private key, but not an Ed25519 one")
@@ -40,10 +40,10 @@ class Signer:
 
     def headers(self, method: str, path: str, body: bytes | None, timestamp: int) -> dict[str, str]:
         """
-        Return the headers that sign one attempt at one request.
+        Return the signature headers for one attempt.
 
         :param path: from ``/v1`` on.
-        :param body: the exact bytes that are sent; None when there are none.
+        :param body: the exact bytes that are sent; None without a body.
         :param timestamp: Unix seconds, now.
         """
         signed = f"{method}|{path}|{timestamp}|".encode() + (body if body is not None else b"{}")

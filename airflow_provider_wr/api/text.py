@@ -6,7 +6,7 @@ import re
 
 from airflow_provider_wr.api.redaction import MASK, redact
 
-#: Characters of an answer that an error's text may repeat.
+#: Maximum length of text from an answer in an error message.
 MAX_TEXT = 500
 
 #: The user and the password in a URL, such as a proxy's.
@@ -15,7 +15,7 @@ _USER_INFO = re.compile(r"(?<=://)[^\s/@]+(?=@)")
 
 def printable(text: str) -> str:
     """Return ``text`` in one line, without control characters and secrets, of at most ``MAX_TEXT`` characters."""
-    # Before it is cut: a part of a secret is a secret, too.
+    # Before truncating: a part of a secret is secret, too.
     text = redact(text)
     if "://" in text:
         text = _USER_INFO.sub(MASK, text)

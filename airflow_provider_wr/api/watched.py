@@ -1,4 +1,4 @@
-"""What can be waited for."""
+"""A run that can be waited for, seen through its calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_wr.api.models import Run, RunStage
 
 
 class State(Protocol):
-    """How something is that can be waited for, as a read or an event says; None is what it does not say."""
+    """The state of a run, from a read or an event; None for what it does not contain."""
 
     @property
     def status(self) -> str: ...
@@ -33,12 +33,12 @@ T = TypeVar("T", bound=State)
 @dataclass(frozen=True, slots=True)
 class Watched(Generic[T]):
     """
-    Something that White Rabbit does, and that a wait watches until it has ended.
+    Something that runs on White Rabbit until it reaches a terminal status.
 
-    :param noun: what it is, in words.
-    :param read: reads it as it is now.
-    :param stream: opens the stream of its events.
-    :param read_event: reads the data of one event; None for a sign of life that says nothing.
+    :param noun: its kind, for messages.
+    :param read: the call that reads its state.
+    :param stream: the call that opens its event stream.
+    :param read_event: parses the data of one event; returns None for heartbeats and the like.
     """
 
     noun: str
@@ -52,7 +52,7 @@ class Watched(Generic[T]):
 
 
 def run(run_id: str) -> Watched[Run]:
-    """Watch a run; raises :class:`WRValidationError` for what cannot be the id of one."""
+    """Return a run to watch; raises :class:`WRValidationError` for an invalid id."""
     return Watched(
         "run",
         run_id,

@@ -1,8 +1,8 @@
 """
 The hooks: White Rabbit's calls over ``requests`` (:class:`WRHook`) and ``aiohttp`` (:class:`WRAsyncHook`).
 
-What a call sends and what its answer means is in :mod:`airflow_provider_wr.api`, how bytes travel in
-:mod:`airflow_provider_wr.transport`, how a run is waited for in :mod:`airflow_provider_wr.waiting`.
+:mod:`airflow_provider_wr.api` builds requests and reads responses, :mod:`airflow_provider_wr.transport` sends
+them, and :mod:`airflow_provider_wr.waiting` has the rules for waiting.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 S = TypeVar("S", bound="State")
 
-#: A run that cannot exist: reading it tells whether the API accepts the key, and changes nothing.
+#: A run that cannot exist: reading it checks the key and changes nothing.
 NO_RUN = "00000000-0000-0000-0000-000000000000"
 
 #: A key that cannot be valid.
@@ -72,11 +72,11 @@ class WRHook(BaseHook):
     """
     White Rabbit's API, synchronously. Also a context manager, which closes its connections.
 
-    Every call raises a :class:`~airflow_provider_wr.exceptions.WRError`; bad input is refused before anything
-    is sent. A call that failed on the way is sent again, a few times, where that can do no harm.
+    Calls raise subclasses of :class:`~airflow_provider_wr.exceptions.WRError`. Invalid input is rejected before
+    anything is sent. Transient failures are retried a few times if the call is safe to repeat.
 
     :param wr_conn_id: the Airflow connection, of type ``wr``.
-    :param workflow_id: UUID of the workflow used where a call names none; None for the connection's.
+    :param workflow_id: UUID of the default workflow; None for the connection's.
     """
 
     conn_name_attr = "wr_conn_id"
@@ -92,17 +92,17 @@ class WRHook(BaseHook):
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Return the extra's fields for Airflow's form, where it does not take them from the provider info."""
+        """Return the form fields of the extra, for Airflow versions that do not take them from provider info."""
         return connection_form.widgets()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return how Airflow's own fields look there, where it does not take that from the provider info."""
+        """Return labels and placeholders, for Airflow versions that do not read them from the provider info."""
         return connection_form.behaviour()
 
     @cached_property
     def settings(self) -> WRSettings:
-        """What the Airflow connection says, looked up once."""
+        """The settings of the Airflow connection, looked up once."""
         return WRSettings.load(self.wr_conn_id)
 
     def _connect(self, *, again: bool, was_found: bool) -> None:
@@ -112,7 +112,7 @@ class WRHook(BaseHook):
             self.settings = WRSettings.load(self.wr_conn_id, was_found=was_found or again)
 
     def get_conn(self) -> requests.Session:
-        """Return the session that the calls share. It holds no key: that goes with each request."""
+        """Return the shared session. It does not hold the API key: each request adds it."""
         return self._transport.session
 
     def close(self) -> None:
@@ -127,26 +127,26 @@ class WRHook(BaseHook):
 
     def trigger_run(self, workflow_id: str | None = None) -> TriggeredRun:
         """
-        Start a run. Returns as soon as the API has taken it on.
+        Start a run. Returns as soon as the API has accepted it.
 
-        The request is sent again only where it cannot have been obeyed: no connection was made, or 429.
+        The request is retried only if it cannot have started a run: no connection was made, or 429.
 
         :param workflow_id: UUID; None for the hook's, or else the connection's.
 
-        Raises :class:`~airflow_provider_wr.exceptions.WRTriggerUnknownError` when it cannot be known whether
-        a run was started.
+        Raises :class:`~airflow_provider_wr.exceptions.WRTriggerUnknownError` if a run may have started.
         """
         return self.send(calls.trigger_run(self.choose_workflow(workflow_id)))
 
     def get_run(self, run_id: str) -> Run:
-        """Return a run as it is now, finished or not."""
+        """Return the current state of a run, finished or not."""
+        """Return the current state of a run, finished or not."""
         return self.send(calls.get_run(run_id))
 
     def get_run_once(self, run_id: str, *, within: float | None) -> Run:
         """
-        Return a run as it is now, or the error of one request.
+        Return the current state of a run, without retries.
 
-        :param within: seconds that it may take; None for the connection's read timeout.
+        :param within: time limit in seconds; None for the connection's read timeout.
         """
         return self._transport.send(calls.get_run(run_id), self.settings, within=within)
 
@@ -160,11 +160,11 @@ class WRHook(BaseHook):
         position: Sequence[float] | None = None,
     ) -> None:
         """
-        Change a component; what is None is left as it is.
+        Update a component. Arguments that are None leave the value unchanged.
 
         :param component_id: UUID.
         :param workflow_id: UUID; None for the hook's, or else the connection's.
-        :param config: merged into the existing values, on the server.
+        :param config: merged into the existing config by the server.
         :param name: the name shown on the canvas.
         :param position: ``[x, y]`` on the canvas.
         """
@@ -175,9 +175,9 @@ class WRHook(BaseHook):
 
     def stream_run(self, run_id: str) -> Iterator[RunEvent]:
         """
-        Yield a run's events as they come, over one connection, until a terminal one or the server closes it.
+        Yield a run's events, over one connection, until a terminal event or the server closes it.
 
-        The stream has no replay: what happened before it was open is not told.
+        The stream has no replay: earlier events are lost.
         """
         watched = watch_run(run_id)
         events = EventStream()
@@ -202,14 +202,14 @@ class WRHook(BaseHook):
         """
         Wait until a run has ended, and return it whatever its status. Survives dropped streams and outages.
 
-        :param timeout: seconds; None waits for as long as it takes.
-        :param deadline: Unix seconds at which the time is up, for a wait that began earlier; None for ``timeout``
-            from now. When it has passed, the run is looked at once.
-        :param on_event: called with each event of the stream; what it raises ends the wait.
-        :param was_found: whether the Airflow connection was found before: if it is not found now, its lookup has
-            failed, and is tried again.
+        :param timeout: seconds; None for no limit.
+        :param deadline: Unix seconds, for a wait that started earlier; None for ``timeout`` seconds from now. If
+            it has passed, the run is read once.
+        :param on_event: called with each event of the stream; its exceptions end the wait.
+        :param was_found: whether the Airflow connection is known to exist. If so, "not found" is treated as a
+            failed lookup and retried.
 
-        Raises :class:`~airflow_provider_wr.exceptions.WRTimeoutError` when time has run out; the run goes on.
+        Raises :class:`~airflow_provider_wr.exceptions.WRTimeoutError` after the deadline. The run keeps running.
         """
         return self._wait_for(
             watch_run(run_id), timeout=timeout, deadline=deadline, on_event=on_event, was_found=was_found
@@ -228,19 +228,19 @@ class WRHook(BaseHook):
         progress = Progress()
         stream: RequestsStream | None = None
         follower: Follower | None = None
-        answer: Any = None
+        result: Any = None
         try:
-            while isinstance(step := rules.advance(steps, answer), Step):
-                answer = None  # not kept meanwhile: it may be a large run
+            while isinstance(step := rules.advance(steps, result), Step):
+                result = None  # free it: it may be a large run
                 if isinstance(step, FollowStream) and stream is not None and follower is not None:
-                    # Outside of the try: an error of on_event is no answer to a step.
-                    answer = _follow(stream, follower, within=step.within)
+                    # Outside the try: exceptions of on_event are not step results.
+                    result = _follow(stream, follower, within=step.within)
                     continue
                 try:
                     match step:
                         case Connect():
                             self._connect(again=step.again, was_found=was_found)
-                            answer = self.settings.run_link(watched.id, self.workflow_id)
+                            result = self.settings.run_link(watched.id, self.workflow_id)
                         case OpenStream():
                             if stream is not None:
                                 stream.close()
@@ -249,12 +249,12 @@ class WRHook(BaseHook):
                             )
                             follower = Follower(watched, progress, on_event)
                         case Read():
-                            answer = self._transport.send(watched.read, self.settings, within=step.within)
-                            progress.see(answer)
+                            result = self._transport.send(watched.read, self.settings, within=step.within)
+                            progress.update(result)
                         case Pause():
                             time.sleep(step.within)
                 except WRError as error:
-                    answer = error
+                    result = error
             return step
         finally:
             if stream is not None:
@@ -262,12 +262,12 @@ class WRHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """
-        Ask for a run that cannot exist. The API says that there is no such run.
+        Read a run that cannot exist: the API answers 404 if it accepts the key.
 
-        Another server, or the API at another path, says "not found" as well. Where the words do not tell, an
-        invalid key does: only the API refuses it.
+        Other servers, or a wrong path, answer 404 as well. If the message does not tell them apart, a second
+        request with an invalid key does: only the API refuses it.
 
-        Returns whether it accepts the key, and what to tell the user.
+        Returns whether the API accepts the key, and a message for the user.
         """
         try:
             self.get_run_once(NO_RUN, within=None)
@@ -276,7 +276,7 @@ class WRHook(BaseHook):
         except WRAuthError as error:
             return False, f"The API at {self.settings.base_url} refuses the key: {_in_short(error)}"
         except Exception as error:
-            # Airflow's Test button looks the connection up under a name that it made up.
+            # Airflow's Test button uses a made-up connection id: leave it out.
             text = _in_short(error) if isinstance(error, WRError) else str(error)
             return False, text.removeprefix(f"connection {self.wr_conn_id!r}: ")
         return False, f"{self.settings.base_url} found a run that cannot exist: is it White Rabbit's API?"
@@ -285,8 +285,8 @@ class WRHook(BaseHook):
         url = self.settings.base_url
         if isinstance(not_found.details, str):
             return False, f"{url} answered 404, but not in JSON: is it White Rabbit's API?"
-        # What NestJS, the API's framework, says of a path that it does not have. A gateway may have looked at the
-        # key before, so that the key alone would not tell.
+        # NestJS, the API's framework, answers "Cannot GET …" for unknown paths. A gateway may check the key
+        # before, so a refused key alone would not prove that the path is right.
         if not not_found.message.startswith("Cannot GET "):
             if _OF_A_RUN.search(not_found.message):
                 return True, f"The API at {url} accepts the key"
@@ -300,7 +300,7 @@ class WRHook(BaseHook):
             except WRError as error:
                 return (
                     False,
-                    f"{url} answered 404, which may mean anything; asked without the key: {_in_short(error)}",
+                    f"{url} answered 404, which is ambiguous; without the key: {_in_short(error)}",
                 )
         return False, (
             f"{url} has no {not_found.path}: {not_found.message or '404'}. Set the connection's host to where the "
@@ -308,27 +308,27 @@ class WRHook(BaseHook):
         )
 
     def choose_workflow(self, workflow_id: str | None = None) -> str:
-        """Return the workflow that a call is for: the one given, or else the hook's, or the connection's."""
+        """Return ``workflow_id``, or else the hook's, or the connection's."""
         return choose_workflow(workflow_id, self.workflow_id, self.settings.workflow_id)
 
     def send_update(self, update: Call[None]) -> None:
-        """Send an update, and log which component and keys it has changed."""
+        """Send an update, and log which component and keys it changed."""
         self.send(update)
         _log_update(update)
 
     def send(self, call: Call[T]) -> T:
-        """Make a call, and repeat it where that can do no harm; the other methods are made of this one."""
+        """Make a call, with retries if it is safe to repeat. All other methods use this one."""
         return cast("T", Retrying(**RETRYING)(self._transport.send, call, self.settings))
 
 
 def _in_short(error: WRError) -> str:
-    """Return an error's text without the connection, which is being tested, and without the request."""
+    """Return an error's text without the connection and the request."""
     error.conn_id = error.method = None
     return str(error)
 
 
 def _log_update(update: Call[None]) -> None:
-    """Log which component an update has changed, and which keys of its config. The values may be secrets."""
+    """Log which component and which config keys an update changed, without values: they may be secrets."""
     body = json.loads(update.body or b"{}")
     fields = [f"config {', '.join(body['config']) or '(no keys)'}"] if "config" in body else []
     fields += [field for field in ("name", "position") if field in body]
@@ -352,12 +352,12 @@ def _seconds_left(timeout: float | None, deadline: float | None) -> float | None
 
 class WRAsyncHook:
     """
-    White Rabbit's API for an event loop: as :class:`WRHook`, awaited. Use it with ``async with``.
+    White Rabbit's API, asynchronously: like :class:`WRHook`, but awaited. Use it with ``async with``.
 
-    All hooks of a connection on one event loop share one session. The connection is looked up at the first call.
+    All hooks of a connection on one event loop share a session. The connection is looked up at the first call.
 
     :param wr_conn_id: the Airflow connection, of type ``wr``.
-    :param workflow_id: UUID of the workflow used where a call names none; None for the connection's.
+    :param workflow_id: UUID of the default workflow; None for the connection's.
     """
 
     _shared: SharedSession
@@ -379,7 +379,7 @@ class WRAsyncHook:
         return await self.send(calls.trigger_run(await self.choose_workflow(workflow_id)))
 
     async def get_run(self, run_id: str) -> Run:
-        """Return a run as it is now, finished or not."""
+        """Return the current state of a run, finished or not."""
         return await self.send(calls.get_run(run_id))
 
     async def update_component(
@@ -391,14 +391,14 @@ class WRAsyncHook:
         name: str | None = None,
         position: Sequence[float] | None = None,
     ) -> None:
-        """Change a component; see :meth:`WRHook.update_component`."""
+        """Update a component; see :meth:`WRHook.update_component`."""
         workflow_id = await self.choose_workflow(workflow_id)
         call = calls.update_component(workflow_id, component_id, config=config, name=name, position=position)
         await self.send(call)
         _log_update(call)
 
     async def stream_run(self, run_id: str) -> AsyncIterator[RunEvent]:
-        """Yield a run's events as they come; see :meth:`WRHook.stream_run`."""
+        """Yield a run's events; see :meth:`WRHook.stream_run`."""
         watched = watch_run(run_id)
         events = EventStream()
         await self._connect()
@@ -438,19 +438,19 @@ class WRAsyncHook:
         progress = Progress()
         stream: AiohttpStream | None = None
         follower: Follower | None = None
-        answer: Any = None
+        result: Any = None
         try:
-            while isinstance(step := rules.advance(steps, answer), Step):
-                answer = None  # not kept meanwhile: it may be a large run
+            while isinstance(step := rules.advance(steps, result), Step):
+                result = None  # free it: it may be a large run
                 if isinstance(step, FollowStream) and stream is not None and follower is not None:
-                    # Outside of the try: an error of on_event is no answer to a step.
-                    answer = await _follow_async(stream, follower, within=step.within)
+                    # Outside the try: exceptions of on_event are not step results.
+                    result = await _follow_async(stream, follower, within=step.within)
                     continue
                 try:
                     match step:
                         case Connect():
                             await self._connect(again=step.again, was_found=was_found, within=step.within)
-                            answer = self.run_link(watched.id)
+                            result = self.run_link(watched.id)
                         case OpenStream():
                             if stream is not None:
                                 stream.close()
@@ -459,19 +459,19 @@ class WRAsyncHook:
                             )
                             follower = Follower(watched, progress, on_event)
                         case Read():
-                            answer = await self._shared.send(watched.read, within=step.within)
-                            progress.see(answer)
+                            result = await self._shared.send(watched.read, within=step.within)
+                            progress.update(result)
                         case Pause():
                             await asyncio.sleep(step.within)
                 except WRError as error:
-                    answer = error
+                    result = error
             return step
         finally:
             if stream is not None:
                 stream.close()
 
     async def choose_workflow(self, workflow_id: str | None = None) -> str:
-        """Return the workflow that a call is for; see :meth:`WRHook.choose_workflow`."""
+        """Return the workflow to use; see :meth:`WRHook.choose_workflow`."""
         await self._connect()
         return choose_workflow(workflow_id, self.workflow_id, self._shared.endpoint.settings.workflow_id)
 
@@ -482,15 +482,15 @@ class WRAsyncHook:
         return self._shared.endpoint.settings.run_link(run_id, self.workflow_id)
 
     async def send(self, call: Call[T]) -> T:
-        """Make a call, and repeat it where that can do no harm; see :meth:`WRHook.send`."""
+        """Make a call, with retries if it is safe to repeat; see :meth:`WRHook.send`."""
         await self._connect()
         return await AsyncRetrying(**RETRYING)(self._shared.send, call)
 
     async def _connect(self, *, again: bool = False, was_found: bool = False, within: float | None = None) -> None:
         """
-        Have the Airflow connection looked up, at the first call or again.
+        Look up the Airflow connection, at the first call or again.
 
-        :param within: seconds that it may take; None for no end.
+        :param within: time limit in seconds; None for none.
         """
         if again:
             await self._shared.renew(within=within)
@@ -500,7 +500,7 @@ class WRAsyncHook:
 
 
 async def _read(stream: AiohttpStream) -> bytes:
-    """Return the next bytes of a stream. What the caller does in between does not count as its silence."""
+    """Return the next bytes of a stream. Time that the caller spends between two reads is not idle time."""
     with stream.idle_timeout(within=None):
         return await stream.read()
 

@@ -51,7 +51,7 @@ def build(workflow_id: str, params: Mapping[str, Any], update: Any, place: str =
         if isinstance(config, str):
             config = _from_json(config, "config")
             if config is None:
-                raise WRValidationError("config should be an object (a dict), and is null")
+                raise WRValidationError("config should be an object (a dict), not null")
         if "config_from_params" in update:
             config = _with_params(config, update["config_from_params"], params)
         if isinstance(position, str):
@@ -85,12 +85,12 @@ def check(update: Mapping[str, Any], place: str = "") -> None:
 
 def _check_list(updates: Any) -> None:
     if not isinstance(updates, (list, tuple)):
-        raise WRValidationError(f"component_updates should be a list of dicts, and is {_kind(updates)}")
+        raise WRValidationError(f"component_updates should be a list of dicts, not {_kind(updates)}")
 
 
 def _check_fields(update: Any, place: str) -> None:
     if not isinstance(update, Mapping):
-        raise WRValidationError(f"{place or 'the update'} should be a dict, and is {_kind(update)}")
+        raise WRValidationError(f"{place or 'the update'} should be a dict, not {_kind(update)}")
     for field in update:
         if field not in FIELDS:
             name = printable(str(field))
@@ -115,7 +115,7 @@ def _from_json(text: str, field: str) -> Any:
         where = f"at character {error.pos + 1}: {printable(text)!r}"
     except (ValueError, RecursionError):
         where = f"nested too deeply: {printable(text)!r}"
-    raise WRValidationError(f"{field} is a text that is not JSON, {where}") from None
+    raise WRValidationError(f"{field} is not valid JSON, {where}") from None
 
 
 def _with_params(config: Any, wanted: Any, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def _with_params(config: Any, wanted: Any, params: Mapping[str, Any]) -> dict[st
             "config_from_params should be a list of params' names, or an object of config keys and params' names"
         )
     if not isinstance(config, Mapping | None):
-        raise WRValidationError(f"config should be an object (a dict), and is a {type(config).__name__}")
+        raise WRValidationError(f"config should be an object (a dict), not a {type(config).__name__}")
     merged = dict(config or {})
     pairs: Iterable[tuple[Any, Any]] = wanted.items() if isinstance(wanted, Mapping) else ((w, w) for w in wanted)
     for key, param in pairs:

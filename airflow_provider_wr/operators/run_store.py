@@ -54,13 +54,13 @@ log = logging.getLogger(__name__)
 KEY = "wr_run"
 
 #: Seconds for which a store that cannot be reached is tried: an API server may restart.
-STORE_PATIENCE = 300.0
+STORE_TIMEOUT = 300.0
 
 #: Seconds between two reads of a run that may not be visible yet.
-VISIBILITY_PAUSE = 2.0
+VISIBILITY_POLL = 2.0
 
 
-class Found(NamedTuple):
+class ExistingRun(NamedTuple):
     """A run that an earlier try started, and how it is now."""
 
     triggered: TriggeredRun
@@ -68,7 +68,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RunRequest:
     """
     What this try would start.
 
@@ -79,7 +79,7 @@ class Wanted:
     updates: str
 
     @classmethod
-    def of(cls, workflow_id: str, updates: Sequence[Call[None]]) -> Wanted:
+    def of(cls, workflow_id: str, updates: Sequence[Call[None]]) -> RunRequest:
         digest = hashlib.sha256()
         for update in updates:
             digest.update(f"{update.path}\n{len(update.body or b'')}\n".encode() + (update.body or b""))
@@ -102,12 +102,12 @@ class RunStore:
     def find(
         self,
         hook: WRHook,
-        wanted: Wanted,
+        request: RunRequest,
         policy: RetryPolicy,
         *,
         on_unknown_trigger: str,
         on_changed_updates: str,
-    ) -> Found | None:
+    ) -> ExistingRun | None:
         """
         Return the run that this try should resume; None when it should start one.
 
@@ -134,23 +134,23 @@ class RunStore:
                 raise error
             log.info("Run %s of an earlier try ended %s: starting a new one", run.id, run.status)
             return None
-        if not self._may_resume(found, wanted, run, on_changed_updates):
+        if not self._may_resume(found, request, run, on_changed_updates):
             return None
         log.info("Run %s, started at %s by an earlier try, is %s: resuming it", run.id, found["at"], run.status)
         self._save({**found, "max_tries": self._max_tries, "delivered": False})
-        return Found(triggered, run)
+        return ExistingRun(triggered, run)
 
     @property
     def run_id(self) -> str | None:
         """The run that was recorded last; None where there is none."""
         return (self._load() or {}).get("run_id")
 
-    def record_attempt(self, wanted: Wanted) -> None:
+    def record_attempt(self, request: RunRequest) -> None:
         """Record that a trigger is about to be sent."""
         self._save(
             {
-                "workflow_id": wanted.workflow_id,
-                "updates": wanted.updates,
+                "workflow_id": request.workflow_id,
+                "updates": request.updates,
                 "run_id": None,
                 "job_id": None,
                 "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -177,7 +177,7 @@ class RunStore:
         if self._store is not None:
             self._facts = None
             try:
-                patiently(lambda: self._store.delete(KEY))
+                retry_store(lambda: self._store.delete(KEY))
             except Exception:
                 log.exception("Airflow could not forget an attempt: a retry of this task will stop")
 
@@ -195,13 +195,13 @@ class RunStore:
             reason = WRError("the earlier try left no answer")
             raise WRTriggerUnknownError(f"whether a run started is not known: {doubt}", reason=reason)
 
-    def _may_resume(self, found: dict[str, Any], wanted: Wanted, run: Run, on_changed_updates: str) -> bool:
-        """Return whether to resume a run; False to start another, which has the updates that are wanted now."""
+    def _may_resume(self, found: dict[str, Any], request: RunRequest, run: Run, on_changed_updates: str) -> bool:
+        """Return whether to resume a run; False to start another, which has the updates that are request now."""
         changed = [
             what
             for what, before, now in (
-                ("workflow_id", found["workflow_id"], wanted.workflow_id),
-                ("component_updates", found["updates"], wanted.updates),
+                ("workflow_id", found["workflow_id"], request.workflow_id),
+                ("component_updates", found["updates"], request.updates),
             )
             if before != now
         ]
@@ -219,7 +219,7 @@ class RunStore:
 
     def _load(self) -> dict[str, Any] | None:
         if self._facts is None and self._store is not None:
-            self._facts = patiently(lambda: self._store.get(KEY)) or None
+            self._facts = retry_store(lambda: self._store.get(KEY)) or None
         return self._facts
 
     def _change(self, **facts: Any) -> None:
@@ -235,7 +235,7 @@ class RunStore:
         if self._store is not None:
             self._facts = facts
             kept, _ = sanitize(facts)
-            patiently(lambda: self._store.set(KEY, kept))
+            retry_store(lambda: self._store.set(KEY, kept))
 
 
 def _read(hook: WRHook, found: dict[str, Any]) -> Run | None:
@@ -247,14 +247,14 @@ def _read(hook: WRHook, found: dict[str, Any]) -> Run | None:
         except WRNotFoundError:
             if (datetime.now(timezone.utc) - started).total_seconds() > NOT_YET_VISIBLE:
                 return None
-            time.sleep(VISIBILITY_PAUSE)
+            time.sleep(VISIBILITY_POLL)
 
 
-def patiently(use: Callable[[], Any]) -> Any:
+def retry_store(use: Callable[[], Any]) -> Any:
     """Use Airflow's stores, and retry while they are away."""
     retrying = Retrying(
         retry=retry_if_exception(_may_be_away),
-        stop=stop_after_delay(STORE_PATIENCE),
+        stop=stop_after_delay(STORE_TIMEOUT),
         wait=wait_exponential(multiplier=1, max=30),
         before_sleep=_log_retry,
         reraise=True,

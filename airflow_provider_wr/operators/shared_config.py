@@ -46,10 +46,10 @@ def warn_of_overlap(task: Any) -> None:
     """Warn if the updates of a task, of whatever operator, may overlap with those for another run."""
     if not issubclass(_operator(task), SharesConfig) or _argument(task, "allow_concurrent_updates"):
         return
-    if (cure := _cure(task)) and not _is_allowed(task):
+    if (remedy := _remedy(task)) and not _is_allowed(task):
         warnings.warn_explicit(
             f"Task {task.task_id} of DAG {task.dag.dag_id}: updates may overlap. All runs of a workflow share the "
-            f"config of its components, so a run could use the values of another. Set {cure}. {ALLOW}",
+            f"config of its components, so a run could use the values of another. Set {remedy}. {ALLOW}",
             UserWarning,
             filename=task.dag.fileloc,
             lineno=_line(task),
@@ -82,7 +82,7 @@ def check_alone(context: Context, task: Any, settings: WRSettings) -> None:
     if others > 0:
         raise WRConcurrentUpdateError(
             f"nothing was sent, since {others} other updates or their runs may be under way: all runs of a "
-            f"workflow share the config of its components. Set {_cure(defined) or _checked(defined)}. {ALLOW}"
+            f"workflow share the config of its components. Set {_remedy(defined) or _checked(defined)}. {ALLOW}"
         )
 
 
@@ -100,7 +100,7 @@ def _is_allowed(task: Any) -> bool:
         return False
 
 
-def _cure(task: Any) -> str | None:
+def _remedy(task: Any) -> str | None:
     """Return the settings that would keep the updates of a task apart; None if it has them, or no updates."""
     one_run = task.dag.max_active_runs == 1
     if _has_updates(task):

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from airflow_provider_wr.api.models import Run, TriggeredRun
     from airflow_provider_wr.hooks.wr import WRHook
     from airflow_provider_wr.operators.retry_policy import RetryPolicy
-    from airflow_provider_wr.operators.run_store import RunStore, Wanted
+    from airflow_provider_wr.operators.run_store import RunRequest, RunStore
 
 log = logging.getLogger(__name__)
 
@@ -241,7 +241,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
     def _execute(self, context: Context) -> str:
         from airflow_provider_wr.hooks.wr import WRHook
         from airflow_provider_wr.operators import component_update
-        from airflow_provider_wr.operators.run_store import RunStore, Wanted
+        from airflow_provider_wr.operators.run_store import RunRequest, RunStore
 
         started = time.time()
         check_rendered(self.wr_conn_id, "wr_conn_id")
@@ -250,15 +250,15 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
             workflow_id = hook.choose_workflow()
             updates = component_update.build_all(workflow_id, context["params"], self._updates)
-            wanted = Wanted.of(workflow_id, updates)
+            request = RunRequest.of(workflow_id, updates)
             found = store.find(
                 hook,
-                wanted,
+                request,
                 self._retry_policy(),
                 on_unknown_trigger=self.on_unknown_trigger,
                 on_changed_updates=self.on_changed_updates,
             )
-            triggered = found.triggered if found else self._start(context, hook, wanted, updates, store)
+            triggered = found.triggered if found else self._start(context, hook, request, updates, store)
             link = self._announce(context, hook, triggered, workflow_id)
             if not self.wait_for_completion:
                 store.record_success()
@@ -282,7 +282,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         end = WaitEnd.from_event(event)
         self._run_id, self._workflow_id = end.run_id, self.workflow_id
         if isinstance(end.error, WRTimeoutError):
-            return self._finish(context, self._last_look(end.run_id, end.error))
+            return self._finish(context, self._final_read(end.run_id, end.error))
         if end.error is not None:
             raise end.error
         with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
@@ -290,7 +290,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
             if run is None or not run.is_terminal:
                 if end.deadline is None or end.deadline > time.time():
                     self._defer(end.run_id, end.deadline)
-                run = self._last_look(end.run_id)
+                run = self._final_read(end.run_id)
             self._workflow_id = self.workflow_id or hook.settings.workflow_id
             return self._finish(context, run)
 
@@ -302,7 +302,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
             with no_retries():
                 run_id = self._started_run(context)
                 self._run_id, self._workflow_id = run_id, self.workflow_id
-                return self._finish(context, self._last_look(run_id))
+                return self._finish(context, self._final_read(run_id))
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
@@ -344,16 +344,16 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         )
 
     def _start(
-        self, context: Context, hook: WRHook, wanted: Wanted, updates: Sequence[Call[None]], store: RunStore
+        self, context: Context, hook: WRHook, request: RunRequest, updates: Sequence[Call[None]], store: RunStore
     ) -> TriggeredRun:
         """Apply the updates and start a run."""
         if updates:
             shared_config.check_alone(context, self, hook.settings)
         for update in updates:
             hook.send_update(update)
-        store.record_attempt(wanted)
+        store.record_attempt(request)
         try:
-            triggered = hook.trigger_run(wanted.workflow_id)
+            triggered = hook.trigger_run(request.workflow_id)
         except WRTriggerUnknownError as error:
             if self.on_unknown_trigger == "retrigger":
                 # Airflow retries this one; the attempt stays, and the next try says what it risks.
@@ -364,7 +364,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
             store.discard_attempt()
             raise
         # Before anything that may fail: the log is the one place that is always there.
-        link = hook.settings.run_link(triggered.run_id, wanted.workflow_id)
+        link = hook.settings.run_link(triggered.run_id, request.workflow_id)
         log.info("Started run %s%s", printable(triggered.run_id), f": {link}" if link else "")
         store.record_run(triggered)
         return triggered
@@ -376,10 +376,10 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         return WRRunLink.push(context, hook.settings, triggered.run_id, workflow_id)
 
     def _push(self, context: Context, **xcoms: Any) -> None:
-        from airflow_provider_wr.operators.run_store import patiently
+        from airflow_provider_wr.operators.run_store import retry_store
 
         for key, value in xcoms.items() if self.do_xcom_push else ():
-            patiently(functools.partial(context["ti"].xcom_push, key=key, value=sanitize(value)[0]))
+            retry_store(functools.partial(context["ti"].xcom_push, key=key, value=sanitize(value)[0]))
 
     def _wait(self, hook: WRHook, run_id: str, link: str | None, *, deadline: float) -> Run:
         """
@@ -393,11 +393,11 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         try:
             return hook.wait_for_run(run_id, timeout=self.timeout, deadline=deadline)
         except AirflowTaskTimeout:
-            return self._last_look(run_id)
+            return self._final_read(run_id)
         finally:
             self._kill_note = None
 
-    def _last_look(self, run_id: str, before: WRTimeoutError | None = None) -> Run:
+    def _final_read(self, run_id: str, before: WRTimeoutError | None = None) -> Run:
         """
         Return the run if it has ended after all, now that the least of the task's two limits has passed.
 

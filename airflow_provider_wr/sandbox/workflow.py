@@ -179,7 +179,7 @@ def _number(config: dict[str, Any], key: str, default: float) -> float:
 def _integer(config: dict[str, Any], key: str, default: int, most: int) -> int:
     value = config.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-        raise ValueError(f"{key} must be a whole number from 0 to {most}, not {value!r}")
+        raise ValueError(f"{key} must be an integer from 0 to {most}, not {value!r}")
     return value
 
 
@@ -193,5 +193,5 @@ def _flag(config: dict[str, Any], key: str) -> bool:
 def _text(config: dict[str, Any], key: str) -> str | None:
     value = config.get(key)
     if value is not None and not isinstance(value, str):
-        raise ValueError(f"{key} must be a text, not {value!r}")
+        raise ValueError(f"{key} must be a string, not {value!r}")
     return value

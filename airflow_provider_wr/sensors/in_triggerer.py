@@ -175,7 +175,7 @@ def _field(sensor: BaseSensorOperator, name: str) -> str:
         _check_not_mapped(name, value.operator)
         return f"{{{{ {_pull(value.operator.task_id, value.key)} }}}}"
     if not isinstance(value, str):
-        raise NeedsWorker(f"{name} is neither a text nor the plain output of a task")
+        raise NeedsWorker(f"{name} is neither a string nor the plain output of a task")
     unknown = NeedsWorker(f"{name} is a template that the triggerer is not known to render: {value}")
     if sensor.has_dag() and sensor.dag.jinja_environment_kwargs:
         raise unknown  # they may change what a template is

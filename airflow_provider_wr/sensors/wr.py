@@ -149,7 +149,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
             context["ti"].start_date.timestamp() if end.deadline is None else end.deadline - self._limit
         )
         if isinstance(end.error, WRTimeoutError):
-            return self._last_look(context, end.error)
+            return self._final_read(context, end.error)
         self._found = end.error
         return self._poke_until_done(context)
 
@@ -161,7 +161,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         if airflow_timed_out(next_method, next_kwargs):
             self._connection_was_found = True
             self._started = time.time() - self._limit
-            return self._last_look(context)
+            return self._final_read(context)
         # A sensor's own way turns every error into a skip under soft_fail, "could not ask" included.
         return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
 
@@ -196,12 +196,12 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
     ) -> float:
         """Return Airflow's interval, longer for a ``Retry-After``, and not past a moment at which to look."""
-        from airflow_provider_wr.waiting.rules import cut_pause
+        from airflow_provider_wr.waiting.rules import cap_pause
 
         seconds = super()._get_next_poke_interval(started_at, run_duration, poke_count)
-        missed = self._known.missed
+        missed = self._known.error
         elapsed = time.time() - self._started
-        return cut_pause(
+        return cap_pause(
             max(seconds, (missed and missed.retry_after) or 0.0),
             missed,
             elapsed=elapsed,
@@ -229,7 +229,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
                 log.warning("%s", end)
                 raise
         if isinstance(end, AirflowTaskTimeout):
-            return self._last_look(context)
+            return self._final_read(context)
         raise self._timed_out(self.timeout, self._known.text(self._link))  # the last poke was the last look
 
     def _push_link(self, context: Context) -> None:
@@ -249,25 +249,25 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
     def _read(self) -> Run | None:
         """Read the run; None when that failed for a reason that may pass."""
         from airflow_provider_wr.hooks.wr import WRHook
-        from airflow_provider_wr.waiting.rules import LAST_LOOK, is_transient, log_retry
+        from airflow_provider_wr.waiting.rules import FINAL_READ_TIMEOUT, is_transient, log_retry
 
         try:
             with WRHook(self.wr_conn_id) as hook:
                 hook.settings = self._settings()
                 # One request, and no longer than the time that is left: the next poke asks again.
                 left = self._started + self.timeout - time.time()
-                run = hook.get_run_once(self.run_id, within=max(left, LAST_LOOK))
+                run = hook.get_run_once(self.run_id, within=max(left, FINAL_READ_TIMEOUT))
         except WRError as error:
-            self._known.miss(error)
+            self._known.record_error(error)
             if not is_transient(error, elapsed=time.time() - self._started):
                 raise
             log_retry(f"run {self.run_id}", error)
             return None
-        self._known.see(run)
-        self._progress.see(run)
+        self._known.record_state(run)
+        self._progress.update(run)
         return run
 
-    def _last_look(self, context: Context, before: WRTimeoutError | None = None) -> dict[str, Any]:
+    def _final_read(self, context: Context, before: WRTimeoutError | None = None) -> dict[str, Any]:
         """
         Return the run if it has ended after all, now that the least of the task's two limits has passed.
 
@@ -389,9 +389,7 @@ def _check_timeout(value: Any) -> float:
 
 def _check_statuses(value: Sequence[str]) -> tuple[str, ...]:
     if not value or not set(value) <= {"COMPLETED", "FAILED", "CANCELED"}:
-        raise ValueError(
-            f"allowed_statuses should be some of COMPLETED, FAILED and CANCELED, and is {list(value)}"
-        )
+        raise ValueError(f"allowed_statuses should be some of COMPLETED, FAILED and CANCELED, not {list(value)}")
     return tuple(value)
 
 

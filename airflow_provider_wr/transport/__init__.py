@@ -1,1 +1,1 @@
-"""Bytes on the wire: ``requests`` and ``aiohttp``, each of which knows how far a request got."""
+"""Calls over the network, with ``requests`` and ``aiohttp``. Both report whether a request was sent."""

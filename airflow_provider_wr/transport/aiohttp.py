@@ -1,5 +1,7 @@
 """
-Calls over ``aiohttp``: one attempt at a time, over one session for all the hooks of a connection on an event loop.
+Calls over ``aiohttp``. Retries are up to the caller.
+
+All hooks of a connection on one event loop share a session.
 """
 
 from __future__ import annotations
@@ -40,29 +42,29 @@ else:
 
 T = TypeVar("T")
 
-#: Plain calls that the hooks of one connection make at a time. Without a limit, the waits that a restarted
-#: triggerer takes up again would all read their runs in the same moment.
+#: Maximum number of concurrent plain calls per connection. Without it, all waits of a restarted triggerer would
+#: read their runs at once.
 CALLS_AT_A_TIME = 16
 
-#: Seconds after which a hook that joins has the Airflow connection read again.
+#: Seconds after which a new hook reloads the Airflow connection.
 FRESH = 60.0
 
-#: Bytes from which on an answer is read in a thread, not to hold up the other waits of the event loop.
+#: Answers larger than this are parsed in a thread, so that they do not block the event loop.
 LARGE_BODY_BYTES = 256 * 1024
 
-#: Bytes that one header of an answer may have; ``requests`` reads as many.
+#: Maximum size of a response header, the same as in ``requests``.
 MAX_HEADER_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """
-    An Airflow connection made ready for use: all that would block an event loop is done.
+    The settings of an Airflow connection, with everything loaded that would block an event loop.
 
-    :param tls: what ``aiohttp`` takes as its ``ssl`` argument.
-    :param proxy: URL of the proxy that the environment names for the API; None for none.
-    :param timeout: bounds the making of a connection. What comes after is bounded by :func:`timeout` and
-        :class:`IdleTimeout`: ``aiohttp`` would set a timer for each chunk, costly with thousands of streams.
+    :param tls: the ``ssl`` argument for ``aiohttp``.
+    :param proxy: URL of the proxy for the API, from the environment; None for none.
+    :param timeout: the connect timeout. :func:`timeout` and :class:`IdleTimeout` limit the rest: ``aiohttp`` would
+        set a timer for each chunk, which is slow with thousands of streams.
     """
 
     settings: WRSettings
@@ -72,9 +74,9 @@ class Endpoint:
 
     @classmethod
     def load(cls, conn_id: str, *, was_found: bool = False) -> Endpoint:
-        """Look the connection up and prepare it. Blocks; takes and raises what :meth:`WRSettings.load` does."""
+        """Look up the connection and prepare it. Blocks. See :meth:`WRSettings.load`."""
         settings = WRSettings.load(conn_id, was_found=was_found)
-        # What requests would do: certificates and proxies are the same for both hooks.
+        # Ask requests, so that both hooks use the same certificates and proxies.
         found = requests.Session().merge_environment_settings(settings.base_url, {}, None, settings.verify, None)
         return cls(
             settings,
@@ -95,9 +97,9 @@ def _tls(verify: bool | str | None) -> ssl.SSLContext | bool:
 
 class SharedSession:
     """
-    A session shared by the hooks of one connection on one event loop; the last to leave closes it.
+    A session shared by the hooks of one connection on one event loop. The last to leave closes it.
 
-    Use :meth:`join`, and :meth:`leave` as often; :meth:`load` comes before the first call.
+    Call :meth:`join`, then :meth:`load`, and :meth:`leave` when done.
     """
 
     _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedSession]]] = WeakKeyDictionary()
@@ -115,7 +117,7 @@ class SharedSession:
 
     @classmethod
     def join(cls, conn_id: str) -> SharedSession:
-        """Return the session of this connection, new where nobody uses one."""
+        """Return the session of this connection, or a new one."""
         siblings = cls._all.setdefault(asyncio.get_running_loop(), {})
         shared = siblings.get(conn_id)
         if shared is None:
@@ -124,7 +126,7 @@ class SharedSession:
         return shared
 
     async def leave(self) -> None:
-        """Say that the session is not needed any more."""
+        """Release the session; the last user closes it."""
         self._users -= 1
         if self._users == 0:
             del self._siblings[self._conn_id]
@@ -135,8 +137,8 @@ class SharedSession:
         """
         Make a call, once.
 
-        :param within: seconds in which the whole answer must be there, waiting for a slot included; None for the
-            connection's read timeout, and for a slot for as long as it takes.
+        :param within: time limit in seconds for the whole response, waiting for a slot included; None for the
+            connection's read timeout, and no limit on waiting for a slot.
         """
         with naming(self._conn_id):
             return await self._send(call, within=within)
@@ -147,7 +149,7 @@ class SharedSession:
             await asyncio.wait_for(self.calls.acquire(), within if self.calls.locked() else None)
         except asyncio.TimeoutError as error:
             raise answers.no_answer(call, error, sent=False, timed_out=True) from None
-        # See RequestsTransport.send on the pooled connections.
+        # See RequestsTransport.send for why a new connection.
         session = self.http if call.repeatable else _new_session()
         attempt = _Attempt()
         try:
@@ -167,8 +169,8 @@ class SharedSession:
         """
         Open a stream of events.
 
-        :param silence: seconds without a byte after which it counts as broken.
-        :param within: seconds in which it must be open; None for ``silence``.
+        :param silence: seconds without a byte after which the stream is considered dead.
+        :param within: time limit in seconds for opening it; None for ``silence``.
         """
         with naming(self._conn_id):
             return await self._open_stream(call, silence, within)
@@ -192,28 +194,28 @@ class SharedSession:
 
     async def load(self, *, was_found: bool = False, within: float | None = None) -> None:
         """
-        Have the Airflow connection looked up, unless that was done within :data:`FRESH` seconds.
+        Look up the Airflow connection, unless that was done within the last :data:`FRESH` seconds.
 
         :param was_found: see :meth:`WRSettings.load`.
-        :param within: seconds that it may take; None for no end.
+        :param within: time limit in seconds; None for none.
         """
-        async with self._time_to_look_up(within), self._loading:
+        async with self._lookup_timeout(within), self._loading:
             if asyncio.get_running_loop().time() - self._loaded_at > FRESH:
                 await self._load(was_found=was_found)
 
     async def renew(self, *, within: float | None = None) -> None:
         """
-        Look the Airflow connection up again; those who ask meanwhile share what is found.
+        Reload the Airflow connection. Concurrent callers share one reload.
 
-        :param within: seconds that it may take; None for no end.
+        :param within: time limit in seconds; None for none.
         """
         stale = self.endpoint
-        async with self._time_to_look_up(within), self._loading:
+        async with self._lookup_timeout(within), self._loading:
             if self.endpoint is stale:
                 await self._load(was_found=True)
 
     @asynccontextmanager
-    async def _time_to_look_up(self, within: float | None) -> AsyncIterator[None]:
+    async def _lookup_timeout(self, within: float | None) -> AsyncIterator[None]:
         try:
             async with timeout(within):
                 yield
@@ -221,7 +223,7 @@ class SharedSession:
             raise WRTimeoutError(f"timed out looking up the Airflow connection {self._conn_id!r}") from None
 
     async def _load(self, *, was_found: bool) -> None:
-        # Not the asynchronous lookup: reading certificates and keys blocks as well, and a thread serves all.
+        # In a thread: the lookup may block, and so does reading certificates and keys.
         was_found = was_found or hasattr(self, "endpoint")
         self.endpoint = await sync_to_async(Endpoint.load)(self._conn_id, was_found=was_found)
         self._loaded_at = asyncio.get_running_loop().time()
@@ -241,11 +243,11 @@ class AiohttpStream:
         self._silence = silence
 
     def idle_timeout(self, *, within: float | None) -> IdleTimeout:
-        """Bound each silence, and all of the reading by ``within`` seconds; None for no end."""
+        """Limit the idle time, and the total time to ``within`` seconds; None for no total limit."""
         return IdleTimeout(self._content, silence=self._silence, within=within)
 
     async def read(self) -> bytes:
-        """Return the next bytes, none at the end; raises :class:`WRError`."""
+        """Return the next bytes, or empty bytes at the end; raises :class:`WRError`."""
         try:
             return await self._content.readany()
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
@@ -257,12 +259,12 @@ class AiohttpStream:
 
 class IdleTimeout:
     """
-    Breaks off a body that is silent for too long, or goes on for too long, with a ``TimeoutError``.
+    Aborts reading a body with a ``TimeoutError`` after an idle or a total timeout.
 
-    It looks at the time when its timer fires, and not at each chunk.
+    One timer checks the clock when it fires; chunks only update a timestamp.
 
-    :param silence: seconds without a byte that are too long.
-    :param within: seconds in all that are too long; None for no end.
+    :param silence: idle timeout in seconds.
+    :param within: total timeout in seconds; None for none.
     """
 
     __slots__ = ("_content", "_end", "_loop", "_reset_at", "_silence", "_timer")
@@ -282,7 +284,7 @@ class IdleTimeout:
         self._timer.cancel()
 
     def reset(self) -> None:
-        """Start the silence anew: a byte has come."""
+        """Restart the idle timeout after each chunk."""
         self._reset_at = self._loop.time()
 
     @property
@@ -301,20 +303,20 @@ class IdleTimeout:
 
 @dataclass(slots=True)
 class _Attempt:
-    """How far a request got."""
+    """Whether any bytes of a request were sent."""
 
     sent: bool = False
 
 
 async def _mark_sent(session: aiohttp.ClientSession, context: SimpleNamespace, params: Any) -> None:
-    # aiohttp calls this when the connection is there, its tunnel and TLS included, just before the first byte.
+    # aiohttp calls this once it is connected, tunnel and TLS included, just before the first byte.
     context.trace_request_ctx.sent = True
 
 
 async def _request(
     session: aiohttp.ClientSession, endpoint: Endpoint, call: Call[Any], attempt: _Attempt
 ) -> aiohttp.ClientResponse:
-    """Send a call, and return when the head of its answer is there. The caller bounds the time."""
+    """Send a call, and return once the response headers have arrived. The caller sets the timeout."""
     settings = endpoint.settings
     return await session.request(
         call.method,
@@ -344,12 +346,12 @@ def _no_answer(call: Call[Any], error: BaseException, *, sent: bool) -> WRError:
 
 
 def _least(seconds: float, within: float | None) -> float:
-    # To aiohttp, no time at all means no end.
+    # aiohttp treats 0 as no timeout.
     return seconds if within is None else max(0.001, min(seconds, within))
 
 
 def _new_session() -> aiohttp.ClientSession:
-    """Return a session that holds any number of streams, keeps no cookies and reads no ``.netrc``."""
+    """Return a session without a connection limit, cookies and ``.netrc``."""
     trace = aiohttp.TraceConfig()
     trace.on_request_headers_sent.append(_mark_sent)
     return aiohttp.ClientSession(

@@ -1,7 +1,7 @@
 """
-Answers to ``aiohttp`` that say their length twice, as behind some proxies.
+Accept responses with a repeated ``Content-Length``, as some proxies send them.
 
-HTTP lets a client read them where both say the same, as ``requests`` does; ``aiohttp``'s parser refuses them.
+HTTP allows it if the values are equal, and ``requests`` accepts them; ``aiohttp``'s parser does not.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-#: Bytes of a head that are searched; a longer one is left to aiohttp as it is.
+#: Maximum size of response headers to search; longer ones go to aiohttp unchanged.
 _MAX_HEAD_BYTES = 128 * 1024
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9, \t]+?)[ \t]*(?=\r\n)", re.IGNORECASE)
@@ -21,9 +21,9 @@ _INTERIM = re.compile(rb"HTTP/1\.1 1(?!01)[0-9][0-9] ")
 
 
 def connector() -> aiohttp.TCPConnector:
-    """Return a connector without a limit, whose connections read such answers where aiohttp lets them."""
+    """Return a connector without a connection limit that accepts such responses."""
     connector = aiohttp.TCPConnector(limit=0)
-    # Not public: where a later aiohttp makes its connections in another way, such an answer is refused as before.
+    # A private attribute: if a later aiohttp changes it, such responses are refused as before.
     factory = getattr(connector, "_factory", None)
     if isinstance(factory, functools.partial) and factory.func is ResponseHandler:
         connector._factory = functools.partial(_Handler, *factory.args, **factory.keywords)  # type: ignore[assignment]
@@ -31,12 +31,12 @@ def connector() -> aiohttp.TCPConnector:
 
 
 class _Handler(ResponseHandler):
-    """A connection that holds the head of each answer back until it is whole."""
+    """A connection that buffers the headers of each response until they are complete."""
 
     _head: bytes | None = None
 
     def set_response_params(self, **params: Any) -> None:
-        self._head = b""  # of the answer to the request that is being sent
+        self._head = b""  # of the response to the request that is sent now
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
@@ -53,12 +53,12 @@ class _Handler(ResponseHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._head:
             head, self._head = self._head, None
-            super().data_received(head)  # as far as it came
+            super().data_received(head)  # incomplete
         super().connection_lost(exc)
 
 
 def _head_size(data: bytes) -> int | None:
-    """Return the size of a head, with those before it such as ``103 Early Hints``; None while it is not whole."""
+    """Return the size of the headers, including those of interim responses; None while incomplete."""
     start = 0
     while (end := data.find(b"\r\n\r\n", start)) >= 0:
         end += len(b"\r\n\r\n")
@@ -69,7 +69,7 @@ def _head_size(data: bytes) -> int | None:
 
 
 def _with_one_length(head: bytes) -> bytes:
-    """Return a head whose lengths, if they are equal, stand there once."""
+    """Merge repeated ``Content-Length`` headers if their values are equal."""
     found: list[bytes] = [length.strip() for each in _LENGTH.findall(head) for length in each.split(b",")]
     if len(found) < 2 or len(set(found)) != 1:
         return head

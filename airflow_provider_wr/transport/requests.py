@@ -1,8 +1,8 @@
 """
-Calls over ``requests``: one attempt at a time, which sends the key and nothing else, and keeps to its time.
+Calls over ``requests``. Retries are up to the caller.
 
-``requests`` bounds only the silence between bytes: a server that sends one now and then could hold a call
-for ever.
+``requests`` limits only the time between two bytes, so a slow server could block a call forever. A total timeout
+is added here.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Bytes that are read at a time.
+#: Maximum number of bytes per read.
 CHUNK_BYTES = 64 * 1024
 
 
 class RequestsTransport:
-    """Makes calls over connections that it keeps until :meth:`close`."""
+    """Makes calls over pooled connections, until :meth:`close`."""
 
     @cached_property
     def session(self) -> requests.Session:
-        """The session that all repeatable calls share. It holds no key: that goes with each request."""
+        """The session for all repeatable calls. It does not hold the API key: each request adds it."""
         return _new_session()
 
     def close(self) -> None:
@@ -55,10 +55,10 @@ class RequestsTransport:
         """
         Make a call, once.
 
-        :param within: seconds in which the whole answer must be there; None for the connection's read timeout.
+        :param within: time limit in seconds for the whole response; None for the connection's read timeout.
         """
-        # A pooled connection may have been closed on the other side, which shows only once something was
-        # sent. That leaves a doubt about a trigger which a new connection does not leave.
+        # The server may have closed a pooled connection, which shows only after sending. A trigger would then have
+        # an unknown outcome, so it gets a new connection.
         session = self.session if call.repeatable else _new_session()
         seconds = _least(settings.read_timeout, within)
         until = time.monotonic() + seconds
@@ -76,8 +76,8 @@ class RequestsTransport:
         """
         Open a stream of events.
 
-        :param silence: seconds without a byte after which it counts as broken.
-        :param within: seconds in which it must be open; None for ``silence``.
+        :param silence: seconds without a byte after which the stream is considered dead.
+        :param within: time limit in seconds for opening it; None for ``silence``.
         """
         until = None if within is None else time.monotonic() + within
         with naming(settings.conn_id):
@@ -94,7 +94,7 @@ class RequestsTransport:
 
 
 class RequestsStream:
-    """An open stream. Its read timeout, set when it was opened, bounds each silence."""
+    """An open stream. Its idle timeout is the read timeout it was opened with."""
 
     def __init__(self, call: Call[None], response: requests.Response) -> None:
         self._call = call
@@ -105,9 +105,9 @@ class RequestsStream:
         """
         Yield the bytes as they arrive, and close the stream at the end; raises :class:`WRError`.
 
-        Another call goes on where the last left off, and within its time.
+        Later calls return the same iterator, with the timeout of the first.
 
-        :param within: seconds for all of it; None for no end.
+        :param within: total timeout in seconds; None for none.
         """
         if self._chunks is None:
             self._chunks = _chunks(self._call, self._response, within=within)
@@ -124,19 +124,19 @@ class RequestsStream:
 
 @dataclass(slots=True)
 class _Attempt:
-    """How far a request got."""
+    """Whether any bytes of a request were sent."""
 
     sent: bool = False
 
 
-#: The attempt that this thread makes now: its connection, deep in urllib3, reports to it.
+#: The current attempt of this thread, for the connection inside urllib3 to update.
 _attempt: ContextVar[_Attempt] = ContextVar("_attempt")
 
 
 def _request(
     session: requests.Session, call: Call[Any], settings: WRSettings, *, read_timeout: float
 ) -> requests.Response:
-    """Send a call, and return when the head of its answer is there."""
+    """Send a call, and return once the response headers have arrived."""
     attempt = _Attempt()
     token = _attempt.set(attempt)
     try:
@@ -187,9 +187,9 @@ def _least(seconds: float, within: float | None) -> float:
 
 
 def _new_session() -> requests.Session:
-    """Return a session that keeps no cookies, reads no ``.netrc``, and sends nothing again."""
+    """Return a session without cookies, ``.netrc`` and retries."""
     session = requests.Session()
-    session.auth = lambda request: request  # whatever is here keeps requests from looking into .netrc
+    session.auth = lambda request: request  # any value keeps requests from reading .netrc
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     for scheme in ("http://", "https://"):
         session.mount(scheme, _Adapter())
@@ -199,10 +199,10 @@ def _new_session() -> requests.Session:
 @contextmanager
 def shutdown_after(seconds: float | None, shutdown: Callable[[], object]) -> Iterator[None]:
     """
-    End what blocks on a connection after some seconds, and raise ``TimeoutError``.
+    Unblock a connection after some seconds, and raise ``TimeoutError``.
 
-    :param seconds: None for never.
-    :param shutdown: shuts the connection down; called in another thread.
+    :param seconds: None for no limit.
+    :param shutdown: shuts down the connection; called in another thread.
     """
     if seconds is None:
         yield
@@ -211,7 +211,7 @@ def shutdown_after(seconds: float | None, shutdown: Callable[[], object]) -> Ite
 
     def end() -> None:
         is_over.set()
-        with suppress(OSError, RuntimeError, ValueError):  # it is closed already
+        with suppress(OSError, RuntimeError, ValueError):  # already closed
             shutdown()
 
     timer = threading.Timer(max(0.0, seconds), end)
@@ -229,17 +229,17 @@ def shutdown_after(seconds: float | None, shutdown: Callable[[], object]) -> Ite
 
 
 class _FinalResponse(HTTPResponse):
-    """An answer without those before it: a server may send ``103 Early Hints`` first."""
+    """Skips informational responses such as ``103 Early Hints``."""
 
     def begin(self) -> None:
         super().begin()
         while 100 <= self.status < 200 and self.status != 101:
-            self.headers = self.msg = None  # type: ignore[assignment]  # or begin() would not read on
+            self.headers = self.msg = None  # type: ignore[assignment]  # otherwise begin() returns at once
             super().begin()
 
 
 class _Connection:
-    """Reports that a request is sent, and bounds the head of its answer as a whole by the read timeout."""
+    """Records that a request is sent, and applies the read timeout to the response headers as a whole."""
 
     response_class = _FinalResponse
 
@@ -250,7 +250,7 @@ class _Connection:
 
     def request(self: Any, *args: Any, **kwargs: Any) -> None:
         if self.sock is None:
-            self.connect()  # the tunnel through a proxy and the TLS handshake included
+            self.connect()  # including a proxy tunnel and the TLS handshake
         _attempt.get().sent = True
         super().request(*args, **kwargs)  # type: ignore[misc]
 

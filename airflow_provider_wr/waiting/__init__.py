@@ -1,1 +1,1 @@
-"""How to wait, without I/O: the rules, the pauses, and the progress that is logged."""
+"""How to wait, without I/O: rules, backoff and progress logging."""

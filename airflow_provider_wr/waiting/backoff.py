@@ -1,4 +1,4 @@
-"""How long to pause before the next attempt, and when to repeat a plain call."""
+"""How long to pause before the next attempt, and when to retry a plain call."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from airflow_provider_wr.exceptions import WRError
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a pause grows to.
+#: Upper bound of a pause, in seconds; ``Retry-After`` may exceed it.
 MAX_PAUSE = 60.0
 
-#: The longest Retry-After, in seconds, that is waited out as it is.
+#: Upper bound of an honoured ``Retry-After``, in seconds.
 MAX_RETRY_AFTER = 86400.0
 
 
 def pause(failures: int, because: object, *, jitter: Callable[[], float] = random.random) -> float:
     """
-    Return the seconds to wait after failures in a row: 1, doubled each time, at most 60, with full jitter.
+    Return the seconds to wait: exponential backoff from 1 s up to :data:`MAX_PAUSE`, with full jitter.
 
-    :param failures: how many there were before this one.
-    :param because: the last of them; the ``Retry-After`` of an answer is waited out before the jitter.
+        :param failures: earlier failures in a row, without the current one.
+        :param because: the current failure; its ``Retry-After``, if any, is added to the backoff.
     """
     seconds = min(MAX_PAUSE, 2.0 ** min(failures, 10)) * jitter()
     asked = because.retry_after if isinstance(because, WRError) else None
@@ -43,7 +43,7 @@ def _log_retry(state: RetryCallState) -> None:
         log.warning("%s; retrying in %.1f s", state.outcome.exception(), state.next_action.sleep)
 
 
-#: How both hooks repeat a plain call, for tenacity.
+#: Arguments for tenacity: how both hooks retry a plain call.
 RETRYING: dict[str, Any] = {
     "retry": retry_if_exception(may_repeat),
     "stop": stop_after_attempt(CALL_ATTEMPTS),

@@ -1,12 +1,12 @@
 """
 The rules of waiting, without I/O.
 
-:func:`wait` is a generator that says what to do next – look up the Airflow connection, open the stream, read,
-follow the stream, pause – and is told how it went. The two hooks do as it says, one with ``requests`` and one with
-``aiohttp``, so that both wait by the same rules. What is waited for is a :class:`Watched`.
+:func:`wait` is a generator that yields the next step – look up the Airflow connection, open the stream, read,
+follow the stream, pause – and receives its result. The two hooks run the steps, one with ``requests`` and one with
+``aiohttp``, so both follow the same rules. It waits for a :class:`Watched`.
 
-The stream has no replay, and an event can be lost while the heart beats. So only a read ends a wait: once the
-stream is open, whenever it ends, breaks, is silent or has brought no event for a while, and at the deadline.
+The stream has no replay, and events can be lost even while heartbeats arrive. So only a read ends a wait. We read
+once the stream is open, when it ends, breaks, falls silent or has no event for a while, and at the deadline.
 """
 
 from __future__ import annotations
@@ -42,28 +42,28 @@ OnEvent = Callable[[Any], None]
 
 log = logging.getLogger(__name__)
 
-#: Seconds without a byte after which a stream is taken for dead: three of the server's heartbeats.
+#: Seconds without a byte after which a stream is considered dead: three of the server's heartbeats.
 SILENCE = 45.0
 
-#: Seconds without an event after which a heartbeat leads to a read: five minutes, less one heartbeat.
-NEWS = 285.0
+#: Seconds without an event after which a heartbeat triggers a read: five minutes, less one heartbeat.
+MAX_QUIET = 285.0
 
-#: Seconds after the first attempt in which a 404 may mean "not visible yet".
+#: Seconds after the first attempt during which a 404 may mean "not visible yet".
 NOT_YET_VISIBLE = 30.0
 
-#: Seconds for which a key that was read again counts as the newest there is.
-KEY_IS_FRESH = 60.0
+#: Minimum seconds between two reloads of the Airflow connection after the API refused the key.
+KEY_RELOAD_INTERVAL = 60.0
 
-#: Seconds for the last look, which is taken once the time is up.
-LAST_LOOK = 5.0
+#: Seconds for the final read, which happens after the deadline.
+FINAL_READ_TIMEOUT = 5.0
 
-#: Seconds after which a stream counts as good: the pause after it begins at one second again.
-LIVED = 20.0
+#: Seconds after which a stream counts as stable, and resets the backoff.
+STABLE_AFTER = 20.0
 
-#: Requests by which a wait may be ahead of one a second.
+#: Burst size of the limit of one request per second.
 BURST = 4
 
-#: What keeps the API from answering, whatever it is asked.
+#: Errors that do not depend on what was asked.
 _OUTAGES = (WRConnectionError, WRTimeoutError, WRRateLimitError, WRServerError)
 
 # --- steps ------------------------------------------------------------------------------------------------
@@ -72,9 +72,9 @@ _OUTAGES = (WRConnectionError, WRTimeoutError, WRRateLimitError, WRServerError)
 @dataclass(frozen=True, slots=True)
 class Step:
     """
-    Something for a hook to do.
+    One step of a wait, for a hook to run.
 
-    :param within: seconds that it may take; None for as long as the hook lets it.
+    :param within: time limit in seconds; None for the hook's own.
     """
 
     within: float | None
@@ -83,28 +83,28 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Connect(Step):
     """
-    Look up the Airflow connection. Answer: the URL of the page of what is waited for; None for none.
+    Look up the Airflow connection. Result: the URL of the page of the watched run; None without one.
 
-    :param again: look it up even if that was done before, since its key was refused.
+    :param again: whether to reload a connection that was looked up before, because the API refused its key.
     """
 
     again: bool
 
 
 class OpenStream(Step):
-    """Open the stream, in place of one that is open already. Answer: None."""
+    """Open the stream, and close the previous one. Result: None."""
 
 
 class Read(Step):
-    """Read what is waited for. Answer: its :class:`State`."""
+    """Read the current state. Result: a :class:`State`."""
 
 
 class FollowStream(Step):
-    """Follow the open stream, from where that was left off. Answer: a :class:`StreamEnd`."""
+    """Follow the open stream from the current position. Result: a :class:`StreamEnd`."""
 
 
 class Pause(Step):
-    """Do nothing for ``within`` seconds. Answer: None."""
+    """Sleep for ``within`` seconds. Result: None."""
 
     within: float
 
@@ -112,11 +112,11 @@ class Pause(Step):
 @dataclass(frozen=True, slots=True)
 class StreamEnd:
     """
-    How following a stream ended.
+    Why following a stream stopped.
 
-    :param saw_terminal: whether an event said that the end has come.
-    :param is_quiet: whether nothing but heartbeats came for :data:`NEWS` seconds; the stream is still open.
-    :param error: why it broke; None when it ended by itself.
+    :param saw_terminal: whether an event reported a terminal status.
+    :param is_quiet: whether only heartbeats arrived for :data:`MAX_QUIET` seconds; the stream is still open.
+    :param error: why the stream broke; None when the server closed it.
     """
 
     saw_terminal: bool = False
@@ -124,14 +124,14 @@ class StreamEnd:
     error: WRError | None = None
 
 
-def advance(steps: Generator[Step, Any, T], answer: Any) -> Step | T:
+def advance(steps: Generator[Step, Any, T], result: Any) -> Step | T:
     """
-    Tell a wait how its last step went, and return the next, or what was waited for once it has ended.
+    Pass the result of the last step to a wait, and return the next step, or the final state.
 
-    :param answer: the step's, or the :class:`WRError` that it failed with; None at the beginning.
+    :param result: the step's result, or the :class:`WRError` it failed with; None to start.
     """
     try:
-        return steps.throw(answer) if isinstance(answer, WRError) else steps.send(answer)
+        return steps.throw(result) if isinstance(result, WRError) else steps.send(result)
     except StopIteration as end:
         return cast("T", end.value)
 
@@ -148,33 +148,33 @@ def wait(
     jitter: Callable[[], float] = random.random,
 ) -> Generator[Step, Any, T]:
     """
-    Say, step by step, how to wait. Returns what was waited for once it has ended, whatever its status.
+    Yield the steps of a wait, and return the final state, whatever its status.
 
-    :func:`advance` is how to answer a step. One that failed is answered with its :class:`WRError`.
+    Use :func:`advance` to pass in the result of each step, or its :class:`WRError`.
 
-    :param within: seconds until the deadline; None for none. When it has passed, one look is taken nevertheless.
-    :param limit: seconds that the error's text names; None for none.
-    :param clock: seconds, monotonic.
-    :param jitter: a number from 0 to 1 on each call.
+    :param within: seconds until the deadline; None for none. One read happens even if it has already passed.
+    :param limit: the timeout in seconds that the error message names; None to name none.
+    :param clock: returns monotonic seconds.
+    :param jitter: returns a random number from 0 to 1.
 
-    Raises :class:`WRTimeoutError` when time has run out, and any error of a read that is not transient.
+    Raises :class:`WRTimeoutError` after the deadline, and any read error that is not transient.
     """
     state = _Wait(watched, within, clock, jitter)
     try:
-        return (yield from _until_it_ends(state))
-    except _TimeIsUp:
+        return (yield from _wait_until_terminal(state))
+    except _DeadlinePassed:
         pass
-    if (ended := (yield from _last_look(state))) is not None:
+    if (ended := (yield from _final_read(state))) is not None:
         return ended
     known = state.known.text(state.link)
     raise WRTimeoutError(timed_out("the wait", limit, known), last_status=state.known.status, last_known=known)
 
 
-def _until_it_ends(state: _Wait[T]) -> Generator[Step, Any, T]:
+def _wait_until_terminal(state: _Wait[T]) -> Generator[Step, Any, T]:
     because: WRError | str
     failures = 0
-    saw_terminal = False  # once it is, no stream says so again
-    only_read = False  # after an outage: a read shows whether it is over, and whether the end has come meanwhile
+    saw_terminal = False  # if so, later streams have no events
+    only_read = False  # after an outage, check with a read first: the run may have ended meanwhile
     while True:
         try:
             yield from state.connect()
@@ -183,21 +183,21 @@ def _until_it_ends(state: _Wait[T]) -> Generator[Step, Any, T]:
                 end = yield from _follow(state)
                 if not isinstance(end, StreamEnd):
                     return end
-                if state.clock() - opened_at >= LIVED:
+                if state.clock() - opened_at >= STABLE_AFTER:
                     failures = 0
                 saw_terminal = end.saw_terminal
                 because = end.error or "the stream ended"
             if (ended := (yield from state.read())) is not None:
                 return ended
             if saw_terminal:
-                because = "the stream announced the end, but the read does not show it yet"
+                because = "the stream reported the end, but the read does not show it yet"
             elif only_read:
                 only_read = False
                 continue
         except WRError as error:
-            state.known.miss(error)
+            state.known.record_error(error)
             only_read = True
-            if state.may_renew_key(error):
+            if state.reload_key(error):
                 continue
             state.left()
             if not is_transient(error, elapsed=state.elapsed):
@@ -208,14 +208,14 @@ def _until_it_ends(state: _Wait[T]) -> Generator[Step, Any, T]:
 
 
 def _follow(state: _Wait[T]) -> Generator[Step, Any, T | StreamEnd]:
-    """Open the stream and follow it. Returns how that ended, or what is waited for if it has ended."""
+    """Open the stream and follow it. Returns the final state, or why following stopped."""
     state.requests += 1
     try:
         yield OpenStream(state.left())
     except (WRAuthError, *_OUTAGES):
         raise
     except WRError as error:
-        return StreamEnd(error=error)  # it was refused, which says nothing of what is waited for
+        return StreamEnd(error=error)  # only the stream was refused: the read decides
     while True:
         if (ended := (yield from state.read())) is not None:
             return ended
@@ -224,29 +224,29 @@ def _follow(state: _Wait[T]) -> Generator[Step, Any, T | StreamEnd]:
             return end
 
 
-def _last_look(state: _Wait[T]) -> Generator[Step, Any, T | None]:
-    """Read once more now that the time is up, unless a read was answered since then."""
+def _final_read(state: _Wait[T]) -> Generator[Step, Any, T | None]:
+    """Read once more after the deadline, unless a read already succeeded since."""
     if state.read_at >= state.deadline:
         return None
-    state.deadline = state.clock() + LAST_LOOK
-    with suppress(_TimeIsUp):
+    state.deadline = state.clock() + FINAL_READ_TIMEOUT
+    with suppress(_DeadlinePassed):
         for _ in range(2):
             try:
                 yield from state.connect()
                 return (yield from state.read())
             except WRError as error:
-                state.known.miss(error)
-                if not state.may_renew_key(error):
+                state.known.record_error(error)
+                if not state.reload_key(error):
                     break
     return None
 
 
-class _TimeIsUp(Exception):
-    """The deadline has passed."""
+class _DeadlinePassed(Exception):
+    pass
 
 
 class _Wait(Generic[T]):
-    """How far a wait is: its time, its requests, its key, and what is known of what is waited for."""
+    """The state of one wait."""
 
     __slots__ = (
         "_connect",
@@ -283,64 +283,64 @@ class _Wait(Generic[T]):
         return self.clock() - self._started
 
     def left(self) -> float | None:
-        """Return the seconds that are left, None for no end; raises :class:`_TimeIsUp` when none are."""
+        """Return the seconds until the deadline; None without one. Raises :class:`_DeadlinePassed` after it."""
         seconds = self.deadline - self.clock()
         if seconds <= 0:
-            raise _TimeIsUp
+            raise _DeadlinePassed
         return None if seconds == math.inf else seconds
 
     def connect(self) -> Generator[Step, Any, None]:
-        """Have the Airflow connection looked up, where that has not been done or has to be done again."""
+        """Look up the Airflow connection, unless that was done and its key was not refused since."""
         if self._connect:
             self.link = yield Connect(self.left(), again=self._key_read_at is not None)
             self._connect = False
 
-    def may_renew_key(self, error: WRError) -> bool:
-        """Return whether to go on with the key as it is in the Airflow connection now: it may be a new one."""
+    def reload_key(self, error: WRError) -> bool:
+        """Reload the connection at the next step if the key may have been rotated. Returns whether it will be."""
         now = self.clock()
         if not isinstance(error, WRAuthError):
             return False
-        if self._key_read_at is not None and now - self._key_read_at < KEY_IS_FRESH:
+        if self._key_read_at is not None and now - self._key_read_at < KEY_RELOAD_INTERVAL:
             return False
         self._key_read_at = now
         self._connect = True
         return True
 
     def read(self) -> Generator[Step, Any, T | None]:
-        """Read, and return what was read if it has ended: else it is not kept, since it may be large."""
+        """Read, and return the state if it is terminal. Other states are not kept, since they may be large."""
         self.requests += 1
-        now: T = yield Read(self.left())
-        self.known.see(now)
+        current: T = yield Read(self.left())
+        self.known.record_state(current)
         self.read_at = self.clock()
-        return now if now.is_terminal else None
+        return current if current.is_terminal else None
 
     def pause(self, failures: int, because: WRError | str) -> Generator[Step, Any, None]:
-        """Pause before the next attempt, over no moment at which a look is due."""
+        """Pause before the next attempt, but not past a moment at which a read is due."""
         seconds = max(
             pause(failures, because, jitter=self._jitter),
-            self.requests - BURST - self.elapsed,  # one request a second on average
+            self.requests - BURST - self.elapsed,  # on average one request per second
         )
-        seconds = cut_pause(seconds, self.known.missed, elapsed=self.elapsed, left=self.left())
+        seconds = cap_pause(seconds, self.known.error, elapsed=self.elapsed, left=self.left())
         log_retry(self._watched, because, seconds)
         yield Pause(seconds)
 
 
-def cut_pause(seconds: float, missed: WRError | None, *, elapsed: float, left: float | None) -> float:
+def cap_pause(seconds: float, error: WRError | None, *, elapsed: float, left: float | None) -> float:
     """
-    Return the seconds of a pause that passes over no moment at which a look is due.
+    Shorten a pause so that it ends no later than the next read that is due.
 
-    :param missed: what the last read ended in; None when it went well.
+    :param error: the error of the last read; None if it succeeded.
     :param elapsed: seconds since the first attempt.
-    :param left: seconds to the deadline; None for none.
+    :param left: seconds until the deadline; None for none.
     """
-    if isinstance(missed, WRNotFoundError) and elapsed < NOT_YET_VISIBLE:
+    if isinstance(error, WRNotFoundError) and elapsed < NOT_YET_VISIBLE:
         seconds = min(seconds, NOT_YET_VISIBLE - elapsed)
     return seconds if left is None else min(seconds, max(0.0, left))
 
 
 def is_transient(error: WRError, *, elapsed: float) -> bool:
     """
-    Return whether a wait goes on after an error of a read.
+    Return whether a wait retries after this error of a read.
 
     :param elapsed: seconds since the first attempt.
     """
@@ -349,41 +349,41 @@ def is_transient(error: WRError, *, elapsed: float) -> bool:
     return isinstance(error, (*_OUTAGES, WRProtocolError))
 
 
-# --- words ------------------------------------------------------------------------------------------------
+# --- messages ---------------------------------------------------------------------------------------------
 
 
 class LastKnown:
     """
-    What is known of something that is waited for, to be said when time runs out.
+    The last known status or error of the watched run, for the message of a timeout.
 
-    :param what: it, in words.
-    :param from_the_start: whether all of the wait is known here; False where it began elsewhere.
+    :param what: names the run, such as ``run 9e4c…``.
+    :param from_the_start: whether this object saw the whole wait; False if it started in another process.
     """
 
-    __slots__ = ("_from_the_start", "_what", "missed", "status")
+    __slots__ = ("_from_the_start", "_what", "error", "status")
 
     def __init__(self, what: str, *, from_the_start: bool = True) -> None:
         self._what = what
         self._from_the_start = from_the_start
-        self.missed: WRError | None = None
+        self.error: WRError | None = None
         self.status: str | None = None
 
-    def see(self, now: State) -> None:
-        """Take what was read."""
-        self.status = printable(now.status)
-        self.missed = None
+    def record_state(self, state: State) -> None:
+        """Record a successful read."""
+        self.status = printable(state.status)
+        self.error = None
 
-    def miss(self, error: WRError) -> None:
-        """Take the error for which it could not be read."""
-        self.missed = error
+    def record_error(self, error: WRError) -> None:
+        """Record a failed read."""
+        self.error = error
 
     def text(self, link: str | None) -> str:
         """
-        Return it in words.
+        Return what is known, as the second half of a sentence.
 
-        :param link: URL of its page; None for none.
+        :param link: URL of the run's page; None for none.
         """
-        why = f": {self.missed.cause}" if self.missed is not None else ""
+        why = f": {self.error.cause}" if self.error is not None else ""
         if self.status is None:
             return f"{self._what} {'was never' if self._from_the_start else 'could not be'} reached{why}"
         if not why:
@@ -392,7 +392,7 @@ class LastKnown:
 
 
 def still_running(link: str | None) -> str:
-    """Return the end of a sentence about what is not waited for any more, and goes on."""
+    """Return the end of a sentence about a run that nobody waits for any more."""
     return f"goes on: White Rabbit has no call to cancel it{_see(link)}"
 
 
@@ -400,35 +400,35 @@ def _see(link: str | None) -> str:
     return f"; see {link}" if link else ""
 
 
-def timed_out(who: str, limit: float | None, known: str) -> str:
+def timed_out(subject: str, limit: float | None, known: str) -> str:
     """
-    Return what is said when time has run out.
+    Return the message of a timeout.
 
-    :param who: what has timed out.
-    :param limit: seconds that it had, as the user wrote them; None where that is not known.
-    :param known: what is last known of what was waited for.
+    :param subject: what timed out, such as ``the wait``.
+    :param limit: the timeout in seconds, as the user set it; None if unknown.
+    :param known: the text of :class:`LastKnown`.
     """
     after = "" if limit is None else f" after {limit:.12g} s"
-    return f"{who} timed out{after}; {known}"
+    return f"{subject} timed out{after}; {known}"
 
 
-def last_known(look: WRTimeoutError, before: WRTimeoutError | None) -> str:
+def last_known(final: WRTimeoutError, earlier: WRTimeoutError | None) -> str:
     """
-    Return what is last known of a run that was looked at once more, after a wait for it had timed out.
+    Return the newest known status of a run after a wait and a final read.
 
-    :param look: what that look ended in.
-    :param before: what the wait ended in; None where it left no word.
+    :param final: the error of the final read.
+    :param earlier: the error of the wait; None if there is none.
     """
-    return look.last_known if before is None or look.last_status is not None else before.last_known
+    return final.last_known if earlier is None or final.last_status is not None else earlier.last_known
 
 
 def log_retry(watched: object, because: WRError | str, seconds: float | None = None) -> None:
     """
-    Log that the wait goes on: what changes comes first.
+    Log why a wait retries.
 
-    :param watched: what is waited for, in words.
-    :param because: why there has to be another look.
-    :param seconds: until then; None where it is not known here.
+    :param watched: the run that is waited for.
+    :param because: the error, or the reason in words.
+    :param seconds: until the next attempt; None if Airflow decides.
     """
     when = "" if seconds is None else f" in {seconds:.1f} s"
     if isinstance(because, WRError):
@@ -442,14 +442,14 @@ def log_retry(watched: object, because: WRError | str, seconds: float | None = N
 
 class Follower:
     """
-    Takes what comes on one stream, until that ends or tells of the end of what is waited for.
+    Reads the events of one stream until it ends or an event reports a terminal status.
 
-    :param progress: is shown each event and each heartbeat.
-    :param on_event: is called with each event; None for nothing.
-    :param clock: seconds, monotonic.
+    :param progress: updated with each event and heartbeat.
+    :param on_event: called with each event; None for none.
+    :param clock: returns monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_events", "_news_at", "_on_event", "_progress", "_watched")
+    __slots__ = ("_clock", "_event_at", "_events", "_on_event", "_progress", "_watched")
 
     def __init__(
         self,
@@ -464,13 +464,13 @@ class Follower:
         self._on_event = on_event
         self._clock = clock
         self._events = EventStream()
-        self._news_at = clock()
+        self._event_at = clock()
 
     def feed(self, chunk: bytes) -> StreamEnd | None:
         """
-        Take the next bytes, none at the stream's end. Returns how following ended; None while it goes on.
+        Process the next bytes; empty bytes mean the stream's end. Returns None to continue.
 
-        What ``on_event`` raises is raised.
+        Exceptions from ``on_event`` propagate.
         """
         if not chunk:
             return StreamEnd()
@@ -481,17 +481,17 @@ class Follower:
         for data in received:
             try:
                 event = self._watched.read_event(data)
-                self._progress.see(event)
+                self._progress.update(event)
             except WRProtocolError as error:
                 return StreamEnd(error=error)
             if event is not None:
-                self._news_at = self._clock()
+                self._event_at = self._clock()
                 if self._on_event is not None:
                     self._on_event(event)
                 if event.is_terminal:
                     return StreamEnd(saw_terminal=True)
         now = self._clock()
-        if now - self._news_at < NEWS:
+        if now - self._event_at < MAX_QUIET:
             return None
-        self._news_at = now
+        self._event_at = now
         return StreamEnd(is_quiet=True)

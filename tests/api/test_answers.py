@@ -156,7 +156,7 @@ def test_what_is_no_uuid(value: object, shown: str) -> None:
     with pytest.raises(WRValidationError) as refused:
         ids.check_uuid(value, "run_id")
     assert refused.value.message == (
-        f"run_id should be a UUID, such as 123e4567-e89b-12d3-a456-426614174000, and is {shown}"
+        f"run_id should be a UUID, such as 123e4567-e89b-12d3-a456-426614174000, not {shown}"
     )
 
 
@@ -203,19 +203,19 @@ def test_the_body_of_an_update(update: dict[str, Any], body: bytes) -> None:
     assert calls.update_component(WORKFLOW, COMPONENT, **update).body == body
 
 
-POSITION = "position should be two finite numbers [x, y], and is "
+POSITION = "position should be two finite numbers [x, y], not "
 
 
 @pytest.mark.parametrize(
     ("update", "message"),
     [
         pytest.param({}, "nothing to update: give at least one of config, name and position", id="nothing"),
-        pytest.param({"config": [1]}, "config should be an object (a dict), and is a list", id="config list"),
-        pytest.param({"config": "{}"}, "config should be an object (a dict), and is a str", id="config text"),
+        pytest.param({"config": [1]}, "config should be an object (a dict), not a list", id="config list"),
+        pytest.param({"config": "{}"}, "config should be an object (a dict), not a str", id="config text"),
         pytest.param({"config": {"a": math.nan}}, "$.config.a is nan, which JSON cannot hold", id="config NaN"),
-        pytest.param({"name": ""}, "name should be a text that is not empty", id="name empty"),
-        pytest.param({"name": " \n"}, "name should be a text that is not empty", id="name blank"),
-        pytest.param({"name": 5}, "name should be a text that is not empty", id="name number"),
+        pytest.param({"name": ""}, "name should be a string that is not empty", id="name empty"),
+        pytest.param({"name": " \n"}, "name should be a string that is not empty", id="name blank"),
+        pytest.param({"name": 5}, "name should be a string that is not empty", id="name number"),
         pytest.param({"position": [1]}, f"{POSITION}[1]", id="position of one"),
         pytest.param({"position": [1, 2, 3]}, f"{POSITION}[1, 2, 3]", id="position of three"),
         pytest.param({"position": "12"}, f"{POSITION}'12'", id="position text"),
@@ -327,7 +327,7 @@ def test_a_good_answer(call: Call[Any], given: Answer, result: object) -> None:
         pytest.param(
             b"a\x1b[2K\x00\xe2\x80\xa8b", r"the answer is not JSON: a\x1b[2K\x00 b", id="control characters"
         ),
-        pytest.param(b"[]", "a run should be a JSON object, and is a list", id="list"),
+        pytest.param(b"[]", "a run should be a JSON object, not a list", id="list"),
         pytest.param(b"{}", "the field 'id' is missing", id="object without fields"),
         pytest.param(
             json.dumps({"id": OTHER_RUN, "status": "COMPLETED"}).encode(),

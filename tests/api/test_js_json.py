@@ -117,19 +117,19 @@ def cyclic() -> dict[str, Any]:
         pytest.param({"a": [0, float("-inf")]}, "$.a[1] is -inf, which JSON cannot hold", id="infinity"),
         pytest.param(
             {"amount": 2**53 + 1},
-            "$.amount is a whole number that JavaScript would round: send it as a text",
+            "$.amount is an integer that JavaScript would round: send it as a string",
             id="2 ** 53 + 1",
         ),
         pytest.param(
             -(2**63),
-            "$ is a whole number that JavaScript would round: send it as a text",
+            "$ is an integer that JavaScript would round: send it as a string",
             id="a double in 20 digits",
         ),
         pytest.param(
-            10**400, "$ is a whole number that JavaScript would round: send it as a text", id="beyond doubles"
+            10**400, "$ is an integer that JavaScript would round: send it as a string", id="beyond doubles"
         ),
-        pytest.param({1: 2}, "$ has the key 1, which is not a text", id="key of another type"),
-        pytest.param({"a": {None: 2}}, "$.a has the key None, which is not a text", id="key null"),
+        pytest.param({1: 2}, "$ has the key 1, which is not a string", id="key of another type"),
+        pytest.param({"a": {None: 2}}, "$.a has the key None, which is not a string", id="key null"),
         pytest.param({"a": {1, 2}}, "$.a is a set, which JSON cannot hold", id="set"),
         pytest.param([b"x"], "$[0] is a bytes, which JSON cannot hold", id="bytes"),
         pytest.param(Decimal("1.5"), "$ is a Decimal, which JSON cannot hold", id="Decimal"),

@@ -170,14 +170,14 @@ def test_parsing(kind: Any, body: dict[str, Any], expected: object) -> None:
     ("kind", "change", "message"),
     [
         pytest.param(Run, {"id": None}, "the field 'id' is missing", id="id null"),
-        pytest.param(Run, {"id": ""}, "the field 'id' should be a text, and is a text", id="id empty"),
-        pytest.param(Run, {"id": {}}, "the field 'id' should be a text, and is an object", id="id object"),
+        pytest.param(Run, {"id": ""}, "the field 'id' should be a string, not an empty string", id="id empty"),
+        pytest.param(Run, {"id": {}}, "the field 'id' should be a string, not an object", id="id object"),
         pytest.param(Run, {"status": None}, "the field 'status' is missing", id="status null"),
         pytest.param(
-            Run, {"status": ["FAILED"]}, "the field 'status' should be a text, and is a list", id="status list"
+            Run, {"status": ["FAILED"]}, "the field 'status' should be a string, not a list", id="status list"
         ),
         pytest.param(
-            Run, {"status": 3}, "the field 'status' should be a text, and is a whole number", id="status number"
+            Run, {"status": 3}, "the field 'status' should be a string, not an integer", id="status number"
         ),
         pytest.param(RunEvent, {"id": None}, "the field 'id' is missing", id="event id"),
         pytest.param(RunEvent, {"status": None}, "the field 'status' is missing", id="event status"),
@@ -260,14 +260,14 @@ def test_what_is_odd_is_read_as_far_as_can_be(change: dict[str, Any], expected: 
 
 
 def test_what_is_odd_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    fields._say_once.cache_clear()
+    fields._log_once.cache_clear()
     caplog.set_level("INFO")
     for _ in range(3):
         run = Run.from_json({**RUN, "totalUsage": "14.5", "runStages": [STAGE, {**STAGE, "creditUsage": "1"}]})
         _ = run.stages
     assert caplog.messages == [
-        "The API's answers are not as documented: 'totalUsage' should be a number, and is a text (logged once)",
-        "The API's answers are not as documented: 'creditUsage' should be a number, and is a text (logged once)",
+        "The API's answers are not as documented: 'totalUsage' should be a number, not a string (logged once)",
+        "The API's answers are not as documented: 'creditUsage' should be a number, not a string (logged once)",
     ]
 
 
@@ -318,10 +318,10 @@ def test_a_stage_without_a_module_has_a_name_in_words() -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        pytest.param(None, "a run should be a JSON object, and is null", id="null"),
-        pytest.param([], "a run should be a JSON object, and is a list", id="list"),
-        pytest.param("COMPLETED", "a run should be a JSON object, and is a text", id="text"),
-        pytest.param(1.5, "a run should be a JSON object, and is a number", id="number"),
+        pytest.param(None, "a run should be a JSON object, not null", id="null"),
+        pytest.param([], "a run should be a JSON object, not a list", id="list"),
+        pytest.param("COMPLETED", "a run should be a JSON object, not a string", id="text"),
+        pytest.param(1.5, "a run should be a JSON object, not a number", id="number"),
     ],
 )
 def test_what_is_not_an_object_is_refused(body: object, message: str) -> None:

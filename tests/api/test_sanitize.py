@@ -16,11 +16,11 @@ from airflow_provider_wr.models import Run
 
 RUN_ID = "9e4c7b1a-1111-4222-8333-944455556666"
 
-TEXT = "what a database cannot hold in a text is replaced with U+FFFD"
-WHOLE = "a whole number beyond 64 bits is kept as text"
-NUMBER = "a number that is not finite is kept as text"
-DEEP = f"what is nested deeper than {MAX_DEPTH} levels is kept as the text of its JSON"
-NO_JSON = "what is no JSON is kept as text"
+TEXT = "characters that a database cannot store are replaced with U+FFFD"
+WHOLE = "an integer beyond 64 bits is kept as a string"
+NUMBER = "a number that is not finite is kept as a string"
+DEEP = f"a value nested deeper than {MAX_DEPTH} levels is kept as a string of its JSON"
+NO_JSON = "a value that is not JSON is kept as a string"
 
 
 def nested(levels: int, innermost: Any = 1) -> Any:
@@ -30,7 +30,7 @@ def nested(levels: int, innermost: Any = 1) -> Any:
 
 
 def renamed(key: str) -> str:
-    return f"the key was {key}, which Airflow cannot keep"
+    return f"the key was {key}, which Airflow cannot store"
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def renamed(key: str) -> str:
             f"runStages[1].output.rows[0][1]: {WHOLE}",
             id="far inside",
         ),
-        pytest.param("\0", "\ufffd", f"the whole: {TEXT}", id="a text alone"),
-        pytest.param((1, 2), "(1, 2)", f"the whole: {NO_JSON}", id="no JSON"),
+        pytest.param("\0", "\ufffd", f"the value: {TEXT}", id="a text alone"),
+        pytest.param((1, 2), "(1, 2)", f"the value: {NO_JSON}", id="no JSON"),
         pytest.param({"x": b"a"}, {"x": "b'a'"}, f"x: {NO_JSON}", id="bytes"),
     ],
 )

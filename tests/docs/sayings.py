@@ -16,7 +16,7 @@ from airflow_provider_wr.exceptions import WRError
 from airflow_provider_wr.hooks.wr import WRHook
 from airflow_provider_wr.models import Run
 from airflow_provider_wr.operators.retry_policy import RetryPolicy
-from airflow_provider_wr.operators.run_store import RunStore, Wanted
+from airflow_provider_wr.operators.run_store import RunRequest, RunStore
 from airflow_provider_wr.operators.shared_config import warn_of_overlap
 from airflow_provider_wr.operators.wr import WRTriggerRunOperator
 from airflow_provider_wr.sensors.wr import WRRunSensor
@@ -85,7 +85,7 @@ class _TaskInstance:
 
 def resumed(sandbox: Sandbox) -> str:
     store = RunStore({"ti": _TaskInstance(), "task_state_store": _Store()}, durable=True)  # type: ignore[arg-type]
-    wanted = Wanted.of(sandbox.workflow_id, [])
+    wanted = RunRequest.of(sandbox.workflow_id, [])
     with WRHook() as hook, logged("airflow_provider_wr.operators.run_store") as lines:
         hook.update_component(QUOTE, config={"seconds": 60})
         store.record_attempt(wanted)

@@ -67,7 +67,7 @@ def text_at(levels: int, kept: Any) -> Any:
     return {"a": kept}
 
 
-TEXT = "what a database cannot hold in a text is replaced with U+FFFD"
+TEXT = "characters that a database cannot store are replaced with U+FFFD"
 ECHO = json.dumps(KEY)
 REFUSED = {"status": 401, "ends": "failed"}
 
@@ -105,14 +105,14 @@ CASES = [
     Case(
         "wei",
         ended('{"balance": 20000000000000000000, "debt": -20000000000000000000, "most": 18446744073709551615}'),
-        says=("in its XCom: runStages[0].output.balance: a whole number beyond 64 bits is kept as text",),
+        says=("in its XCom: runStages[0].output.balance: an integer beyond 64 bits is kept as a string",),
         output={"balance": "20000000000000000000", "debt": "-20000000000000000000", "most": 2**64 - 1},
     ),
     Case("no_number", ended('{"n": NaN, "i": -Infinity}'), output={"n": "NaN", "i": "-Infinity"}),
     Case(
         "class",
         ended('{"__classname__": "airflow.models.dag.DAG", "__version__": 1, "b": {"__type": "x", "__var": 1}}'),
-        says=("the key was '__classname__', which Airflow cannot keep",),
+        says=("the key was '__classname__', which Airflow cannot store",),
         output={
             "___classname__": "airflow.models.dag.DAG",
             "___version__": 1,
@@ -120,7 +120,7 @@ CASES = [
         },
     ),
     Case("deep", ended(deep(150)), output=text_at(96, "[" * 54 + r'"\u0000"' + "]" * 54)),
-    Case("deeper_than_parsers_go", ended(deep(100_000)), says=("is kept as the text of its JSON",), output=...),
+    Case("deeper_than_parsers_go", ended(deep(100_000)), says=("is kept as a string of its JSON",), output=...),
     Case("key", ended(f'{{"sent": {{"x-api-key": {ECHO}}}}}'), output={"sent": {"x-api-key": "***"}}),
     Case(
         "failed",

@@ -33,7 +33,7 @@ Serve = Callable[..., RawServer]
 def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "MAX_PAUSE", 0.02)
     monkeypatch.setattr(rules, "BURST", math.inf)
-    monkeypatch.setattr(rules, "LAST_LOOK", 0.5)
+    monkeypatch.setattr(rules, "FINAL_READ_TIMEOUT", 0.5)
 
 
 @pytest.fixture

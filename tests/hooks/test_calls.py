@@ -435,7 +435,7 @@ NOT_FOUND: dict[str, tuple[tuple[Any, ...], tuple[Any, ...], bool, str]] = {
         (404, {"message": "Not Found"}),
         (429, {"message": "Rate limit exceeded"}),
         False,
-        "URL answered 404, which may mean anything; asked without the key: 429 Rate limit exceeded",
+        "URL answered 404, which is ambiguous; without the key: 429 Rate limit exceeded",
     ),
 }
 

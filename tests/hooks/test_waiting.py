@@ -318,7 +318,7 @@ def test_heartbeats_keep_a_stream_alive(serve: Serve, hook: AnyHook, monkeypatch
 
 def test_a_heartbeat_is_no_news(serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch) -> None:
     """The terminal event is never sent while the heart beats: the run is read, and the stream stays open."""
-    monkeypatch.setattr(rules, "NEWS", 0.15)
+    monkeypatch.setattr(rules, "MAX_QUIET", 0.15)
     server = serve(
         Api(
             reads=[reading(), reading(), reading(), reading("COMPLETED")],
@@ -335,7 +335,7 @@ def test_an_event_may_be_cut_where_the_run_is_read(
     serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What came of it before the read is not lost."""
-    monkeypatch.setattr(rules, "NEWS", 0.1)
+    monkeypatch.setattr(rules, "MAX_QUIET", 0.1)
 
     def stream(request: Request, peer: Peer) -> None:
         whole = event("COMPLETED")
@@ -500,7 +500,7 @@ def test_a_key_that_is_refused_later_is_given_another_look(
     serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each refusal may be the first of a new rotation, once what was read before is not fresh any more."""
-    monkeypatch.setattr(rules, "KEY_IS_FRESH", 0.0)
+    monkeypatch.setattr(rules, "KEY_RELOAD_INTERVAL", 0.0)
     refused = answering(401, {"message": "no"})
     api = Api(
         reads=[reading()], streams=[refused, streaming(event()), refused, streaming(event()), refused, GOOD_STREAM]

@@ -101,12 +101,10 @@ NOTHING = ": check its template, or leave it out for its default"
         ),
         pytest.param(
             {"config": "null", "name": "n"},
-            "config should be an object (a dict), and is null",
+            "config should be an object (a dict), not null",
             id="config null",
         ),
-        pytest.param(
-            {"config": "{a}"}, "config is a text that is not JSON, at character 2: '{a}'", id="config not JSON"
-        ),
+        pytest.param({"config": "{a}"}, "config is not valid JSON, at character 2: '{a}'", id="config not JSON"),
         pytest.param({"config": ""}, f"config is empty (''){NOTHING}", id="config empty text"),
         pytest.param({"config": None, "name": "n"}, f"config is empty (None){NOTHING}", id="config None"),
         pytest.param({"config": " \n"}, f"config is empty (' \\n'){NOTHING}", id="config blank"),
@@ -117,27 +115,27 @@ NOTHING = ": check its template, or leave it out for its default"
         pytest.param({"name": None, "config": {}}, f"name is empty (None){NOTHING}", id="name None"),
         pytest.param(
             {"config": "a\x1b"},
-            r"config is a text that is not JSON, at character 1: 'a\\x1b'",
+            r"config is not valid JSON, at character 1: 'a\\x1b'",
             id="config with a control character",
         ),
         pytest.param(
-            {"config": "[1]"}, "config should be an object (a dict), and is a list", id="config a JSON list"
+            {"config": "[1]"}, "config should be an object (a dict), not a list", id="config a JSON list"
         ),
-        pytest.param({"config": 5}, "config should be an object (a dict), and is a int", id="config a number"),
+        pytest.param({"config": 5}, "config should be an object (a dict), not a int", id="config a number"),
         pytest.param(
             {"config": [1], "config_from_params": ["amount"]},
-            "config should be an object (a dict), and is a list",
+            "config should be an object (a dict), not a list",
             id="config a list, with params",
         ),
         pytest.param({"config": '{"a": NaN}'}, "$.config.a is nan, which JSON cannot hold", id="config NaN"),
         pytest.param(
             {"config": "[" * 100_000},
-            f"config is a text that is not JSON, nested too deeply: '{'[' * 500}…'",
+            f"config is not valid JSON, nested too deeply: '{'[' * 500}…'",
             id="config deep",
         ),
         pytest.param(
             {"config_from_params": ["big"]},
-            "$.config.big is a whole number that JavaScript would round: send it as a text",
+            "$.config.big is an integer that JavaScript would round: send it as a string",
             id="param that JavaScript would round",
         ),
         pytest.param(
@@ -168,29 +166,29 @@ NOTHING = ": check its template, or leave it out for its default"
         ),
         pytest.param(
             {"position": "1, 2"},
-            "position is a text that is not JSON, at character 2: '1, 2'",
+            "position is not valid JSON, at character 2: '1, 2'",
             id="position not JSON",
         ),
         pytest.param(
             {"position": ["a", 2]},
-            "position is a text that is not JSON, at character 1: 'a'",
+            "position is not valid JSON, at character 1: 'a'",
             id="position of words",
         ),
         pytest.param(
-            {"position": "[1]"}, "position should be two finite numbers [x, y], and is [1]", id="position of one"
+            {"position": "[1]"}, "position should be two finite numbers [x, y], not [1]", id="position of one"
         ),
         pytest.param(
             {"position": ["NaN", "1"]},
-            "position should be two finite numbers [x, y], and is [nan, 1]",
+            "position should be two finite numbers [x, y], not [nan, 1]",
             id="position NaN",
         ),
         pytest.param(
             {"position": ["[1]", "2"]},
-            "position should be two finite numbers [x, y], and is [[1], 2]",
+            "position should be two finite numbers [x, y], not [[1], 2]",
             id="position of lists",
         ),
         pytest.param({"name": ""}, f"name is empty (''){NOTHING}", id="name empty"),
-        pytest.param({"name": 5}, "name should be a text that is not empty", id="name a number"),
+        pytest.param({"name": 5}, "name should be a string that is not empty", id="name a number"),
         pytest.param(
             {"conifg": {}},
             "the update has no field 'conifg'; did you mean config?",
@@ -217,7 +215,7 @@ def test_what_is_refused(update: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize("update", [None, [], "component"])
 def test_an_update_is_an_object(update: Any) -> None:
-    with pytest.raises(WRValidationError, match="the update should be a dict, and is "):
+    with pytest.raises(WRValidationError, match="the update should be a dict, not "):
         component_update.build(WORKFLOW, PARAMS, update)
 
 
@@ -265,11 +263,11 @@ def test_updates_may_be_the_output_of_mapped_tasks() -> None:
 @pytest.mark.parametrize(
     ("updates", "message"),
     [
-        ({"component_id": COMPONENT}, "component_updates should be a list of dicts, and is a dict"),
-        ("[]", "component_updates should be a list of dicts, and is a str"),
-        (5, "component_updates should be a list of dicts, and is a int"),
+        ({"component_id": COMPONENT}, "component_updates should be a list of dicts, not a dict"),
+        ("[]", "component_updates should be a list of dicts, not a str"),
+        (5, "component_updates should be a list of dicts, not a int"),
         (Lazy(), "component_updates is empty: the mapped tasks it comes from gave nothing"),
-        ([None], "component_updates[0] should be a dict, and is None"),
+        ([None], "component_updates[0] should be a dict, not None"),
         (
             [{"component_id": COMPONENT, "name": "n"}, {"componentId": COMPONENT}],
             "component_updates[1] has no field 'componentId'; did you mean component_id?",
@@ -281,7 +279,7 @@ def test_updates_may_be_the_output_of_mapped_tasks() -> None:
         (
             [{"component_id": "x", "name": "n"}],
             "component_updates[0]: component_id should be a UUID, such as 123e4567-e89b-12d3-a456-426614174000, "
-            "and is 'x'",
+            "not 'x'",
         ),
     ],
     ids=["a dict", "a text", "a number", "empty", "None", "a misspelt field", "no config", "a bad id"],

@@ -144,7 +144,7 @@ def test_a_bad_default_is_refused_with_the_file(
 def test_a_bad_argument_is_refused_with_the_file(tmp_path: Path, kind: str) -> None:
     bag, _ = parse(tmp_path, kind, "DAG", {}, ", timeout='soon'")
     (error,) = bag.import_errors.values()
-    assert "timeout should be seconds or a timedelta, and is 'soon'" in error
+    assert "timeout should be seconds or a timedelta, not 'soon'" in error
 
 
 @in_all_places

@@ -21,7 +21,7 @@ from airflow_provider_wr.exceptions import (
 from airflow_provider_wr.models import Run, TriggeredRun
 from airflow_provider_wr.operators import run_store
 from airflow_provider_wr.operators.retry_policy import RetryPolicy
-from airflow_provider_wr.operators.run_store import KEY, Found, RunStore, Wanted
+from airflow_provider_wr.operators.run_store import KEY, ExistingRun, RunRequest, RunStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,9 +70,9 @@ def a_run(status: str) -> Run:
     return Run.from_json({"id": RUN, "status": status, "runStages": []})
 
 
-def wanted(config: dict[str, Any] | None = None, workflow_id: str = WORKFLOW) -> Wanted:
+def wanted(config: dict[str, Any] | None = None, workflow_id: str = WORKFLOW) -> RunRequest:
     updates = [update_component(workflow_id, COMPONENT, config=config)] if config else []
-    return Wanted.of(workflow_id, updates)
+    return RunRequest.of(workflow_id, updates)
 
 
 def memory(store: Store | None, *, max_tries: int = MAX_TRIES, durable: bool = True) -> RunStore:
@@ -86,13 +86,13 @@ def find(
     store: Store | None,
     api: Api,
     *,
-    want: Wanted | None = None,
+    want: RunRequest | None = None,
     max_tries: int = MAX_TRIES,
     durable: bool = True,
     retry_run: str = "if_harmless",
     on_unknown_trigger: str = "fail",
     on_changed_updates: str = "fail",
-) -> Found | None:
+) -> ExistingRun | None:
     return memory(store, max_tries=max_tries, durable=durable).find(
         cast("WRHook", api),
         want or wanted(),
@@ -111,7 +111,7 @@ def recorded_attempt(*, doubt_reported: bool = False) -> Store:
     return store
 
 
-def recorded_run(*, delivered: bool = False, want: Wanted | None = None) -> Store:
+def recorded_run(*, delivered: bool = False, want: RunRequest | None = None) -> Store:
     store = Store()
     earlier = memory(store)
     earlier.record_attempt(want or wanted())
@@ -151,7 +151,7 @@ def test_a_run_was_recorded(
     found = find(
         recorded_run(delivered=delivered), api, max_tries=max_tries, on_unknown_trigger=on_unknown_trigger
     )
-    assert found == (Found(TRIGGERED, a_run(status)) if resumes else None)
+    assert found == (ExistingRun(TRIGGERED, a_run(status)) if resumes else None)
     assert api.asked == [RUN]
 
 
@@ -225,7 +225,7 @@ def test_a_run_that_was_delivered_and_is_gone_is_no_doubt_for_a_clear() -> None:
 
 
 def test_a_run_that_may_not_be_visible_yet_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_store, "VISIBILITY_PAUSE", 0.01)
+    monkeypatch.setattr(run_store, "VISIBILITY_POLL", 0.01)
     store = Store()
     memory(store).record_attempt(wanted())
     memory(store).record_run(TRIGGERED)
@@ -239,7 +239,7 @@ def test_a_run_that_may_not_be_visible_yet_is_asked_for_again(monkeypatch: pytes
             return a_run("EXECUTING")
 
     api = LaterVisible("EXECUTING")
-    assert find(store, api) == Found(TRIGGERED, a_run("EXECUTING"))
+    assert find(store, api) == ExistingRun(TRIGGERED, a_run("EXECUTING"))
     assert len(api.asked) == 3
 
 
@@ -257,7 +257,7 @@ CHANGES = {
 @pytest.mark.parametrize("status", ["EXECUTING", "COMPLETED"])
 @pytest.mark.parametrize(("before", "now", "what"), CHANGES.values(), ids=CHANGES)
 def test_a_run_with_other_updates_is_not_resumed_without_a_word(
-    before: Wanted, now: Wanted, what: str, status: str, max_tries: int
+    before: RunRequest, now: RunRequest, what: str, status: str, max_tries: int
 ) -> None:
     store = recorded_run(want=before)
     with pytest.raises(WRValidationError, match=f"is {status}, and {what} changed since") as stopped:
@@ -318,7 +318,7 @@ def test_a_retry_after_a_clear_that_resumed_is_not_taken_for_another_clear() -> 
     store = recorded_run()
     assert find(store, Api("EXECUTING"), max_tries=AFTER_A_CLEAR) is not None
     # The run completes, the worker dies, and Airflow retries: the result is that run's, not a new one.
-    assert find(store, Api("COMPLETED"), max_tries=AFTER_A_CLEAR) == Found(TRIGGERED, a_run("COMPLETED"))
+    assert find(store, Api("COMPLETED"), max_tries=AFTER_A_CLEAR) == ExistingRun(TRIGGERED, a_run("COMPLETED"))
 
 
 def test_resuming_keeps_when_the_run_was_started() -> None:
@@ -356,7 +356,7 @@ def test_a_job_id_may_be_missing() -> None:
     store = Store()
     memory(store).record_attempt(wanted())
     memory(store).record_run(TriggeredRun(RUN, None))
-    assert find(store, Api("EXECUTING")) == Found(TriggeredRun(RUN, None), a_run("EXECUTING"))
+    assert find(store, Api("EXECUTING")) == ExistingRun(TriggeredRun(RUN, None), a_run("EXECUTING"))
 
 
 # --- a store that is away ---------------------------------------------------------------------------------

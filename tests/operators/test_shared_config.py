@@ -173,13 +173,13 @@ QUIET = [
 ]
 
 
-@pytest.mark.parametrize(("of_dag", "body", "cure"), WARNED)
-def test_what_may_overlap_is_warned_of(of_dag: str, body: str, cure: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("of_dag", "body", "remedy"), WARNED)
+def test_what_may_overlap_is_warned_of(of_dag: str, body: str, remedy: str, tmp_path: Path) -> None:
     (warning,) = parse(tmp_path, of_dag, body)
 
     text = str(warning.message)
     assert "pay of DAG pay: updates may overlap" in text
-    assert cure in text
+    assert remedy in text
     assert "a pool" in text or "pool=" in text
     assert "allow_concurrent_updates=True" in text
     assert Path(warning.filename) == tmp_path / "pay.py"
@@ -375,6 +375,6 @@ def test_airflow_2_11_cannot_count() -> None:
 def test_a_check_that_fails_fails_no_dag(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(shared_config, "_cure", lambda task: 1 / 0)
+    monkeypatch.setattr(shared_config, "_remedy", lambda task: 1 / 0)
     assert parse(tmp_path, "", together()) == []
     assert "the DAG is parsed without it" in caplog.text

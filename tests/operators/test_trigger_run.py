@@ -578,12 +578,12 @@ def test_the_output_of_mapped_tasks_in_a_config_is_sent_as_a_list(sandbox: Sandb
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"component_updates": {"component_id": COMPONENT_ID}}, "should be a list of dicts, and is a dict"),
+        ({"component_updates": {"component_id": COMPONENT_ID}}, "should be a list of dicts, not a dict"),
         ({"component_updates": [{"componentId": COMPONENT_ID}]}, "did you mean component_id?"),
         ({"component_updates": [{"component_id": "Quote", "name": "{{ x }}"}, 5]}, r"\[1\] should be a dict"),
         ({"component_updates": [{"component_id": "Quote", "name": "n"}]}, "component_id should be a UUID"),
-        ({"timeout": None}, "timeout should be seconds or a timedelta, and is None"),
-        ({"timeout": "soon"}, "timeout should be seconds or a timedelta, and is 'soon'"),
+        ({"timeout": None}, "timeout should be seconds or a timedelta, not None"),
+        ({"timeout": "soon"}, "timeout should be seconds or a timedelta, not 'soon'"),
         ({"timeout": float("nan")}, "timeout should be seconds"),
         ({"timeout": True}, "timeout should be seconds"),
         ({"timeout": -1}, "timeout should be seconds"),

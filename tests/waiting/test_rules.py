@@ -116,7 +116,7 @@ def play(script: Iterable[Turn], *, timeout: float | None = None, connected: boo
             assert step.within == pytest.approx(turn.took)
             assert left is None or step.within <= left
         elif left is not None and left <= 0:
-            assert step.within == pytest.approx(rules.LAST_LOOK) or time_is_up
+            assert step.within == pytest.approx(rules.FINAL_READ_TIMEOUT) or time_is_up
             time_is_up = True
         else:
             assert step.within == (left if left is None else pytest.approx(left))
@@ -584,14 +584,14 @@ def test_each_turn_of_the_loop_pauses_or_ends(
             answer = next(server[type(step)])
             if timeout is not None:
                 assert step.within is not None
-                assert now + step.within <= max(0, timeout) + rules.LAST_LOOK + 1e-9
+                assert now + step.within <= max(0, timeout) + rules.FINAL_READ_TIMEOUT + 1e-9
             if isinstance(step, Pause):
                 assert step.within > 0
                 assert timeout is None or now + step.within <= timeout + 1e-9
                 now += step.within
                 asked = 0
             elif isinstance(answer, StreamEnd) and answer.is_quiet:
-                now += rules.NEWS if step.within is None else min(rules.NEWS, step.within)
+                now += rules.MAX_QUIET if step.within is None else min(rules.MAX_QUIET, step.within)
                 asked = 0
             else:
                 asked += 1
@@ -648,7 +648,7 @@ STARTED, ENDED = an_event("EXECUTING"), an_event("COMPLETED")
 def test_following(chunks: list[bytes], seen: list[RunEvent | None], end: StreamEnd) -> None:
     shown: list[RunEvent | None] = []
     events: list[RunEvent] = []
-    follower = Follower(watched.run(RUN), cast("Progress", SimpleNamespace(see=shown.append)), events.append)
+    follower = Follower(watched.run(RUN), cast("Progress", SimpleNamespace(update=shown.append)), events.append)
     *others, last = chunks
     assert [follower.feed(chunk) for chunk in others] == [None] * len(others)
     assert follower.feed(last) == end
@@ -867,7 +867,7 @@ def test_what_is_said_of_progress(
     progress = Progress(clock=lambda: now)
     with caplog.at_level(logging.INFO, "airflow_provider_wr.waiting"):
         for now, what in seen:  # noqa: B007  # the clock reads it
-            progress.see(what)
+            progress.update(what)
     lines = [line if isinstance(line, str) else progress_line(line) for line in said]
     assert [record.getMessage() for record in caplog.records] == lines
 
@@ -885,7 +885,7 @@ def test_at_most_one_line_is_said_in_a_second(seen: list[tuple[float, str | None
         progress = Progress(clock=lambda: now)
         for after, status in seen:
             now += after
-            progress.see(a_run(status) if status else None)
+            progress.update(a_run(status) if status else None)
     finally:
         progress_log.setLevel(level)
         progress_log.removeHandler(handler)
