@@ -60,9 +60,6 @@ class WRError(AirflowException):
     #: Whether a retry of the task may end otherwise.
     retryable = True
 
-    #: What the user can do about it.
-    hint = ""
-
     def __init__(
         self,
         message: str,
@@ -92,6 +89,11 @@ class WRError(AirflowException):
         """What went wrong, in short: the status of an answer that is an error, and the message."""
         status = self.status_code
         return " ".join(filter(None, (str(status) if status and status >= 300 else "", self.message)))
+
+    @property
+    def hint(self) -> str:
+        """What the user can do about it, and over which connection the call was made; empty for nothing."""
+        return f"sent over {self._connection}" if self.method and self.conn_id else ""
 
     @property
     def _connection(self) -> str:
@@ -157,7 +159,7 @@ class WRConnectionError(WRError):
     """The API, or the Airflow connection to it, could not be reached, or broke before an answer came."""
 
     @property
-    def hint(self) -> str:  # type: ignore[override]
+    def hint(self) -> str:
         return f"check the host of {self._connection}, and the network" if self.method else ""
 
 
@@ -176,12 +178,16 @@ class WRTimeoutError(WRError):
         self.last_status = last_status
         self.last_known = last_known
 
+    @property
+    def hint(self) -> str:
+        return f"check the timeouts of {self._connection}, and the network" if self.method else ""
+
 
 class WRAuthError(WRError):
     """The API refused the key (401), or the key may not use this workflow (403)."""
 
     @property
-    def hint(self) -> str:  # type: ignore[override]
+    def hint(self) -> str:
         if self.status_code == 403:
             return f"the key of {self._connection} may be for other workflows (Workspace Settings, API Keys)"
         return f"check the password of {self._connection}"
@@ -191,7 +197,7 @@ class WRNotFoundError(WRError):
     """The API does not know the workflow, component or run (404)."""
 
     @property
-    def hint(self) -> str:  # type: ignore[override]
+    def hint(self) -> str:
         return f"check the id, and that the key of {self._connection} is for its workspace"
 
 
@@ -210,15 +216,29 @@ class WRConcurrentUpdateError(WRError):
 class WRRateLimitError(WRError):
     """The API's rate limit was met (429)."""
 
+    @property
+    def hint(self) -> str:
+        return f"make fewer calls over {self._connection}" if self.method else ""
+
 
 class WRServerError(WRError):
     """The API, or a proxy before it, failed (5xx)."""
 
-    hint = "the fault is on the other side"
+    @property
+    def hint(self) -> str:
+        where = f" of {self._connection}" if self.conn_id else ""
+        return f"the fault is on the other side{where}"
 
 
 class WRProtocolError(WRError):
     """An answer that is not what the API's protocol promises: a redirect, HTML, wrong types, too large."""
+
+    @property
+    def hint(self) -> str:
+        return f"check the host of {self._connection}" if self.method else ""
+
+
+_DOUBT = "whether a run started is not known"
 
 
 class WRTriggerUnknownError(WRError, AirflowFailException):
@@ -227,15 +247,21 @@ class WRTriggerUnknownError(WRError, AirflowFailException):
 
     Airflow does not retry a task that raises it, since a second request could start a second run.
 
+    :param why: what is known, in words.
     :param reason: what kept us from knowing.
     """
 
     hint = "look in the White Rabbit dashboard for a run, and clear the task if there is none"
     retryable = False
 
-    def __init__(self, message: str, *, reason: WRError, **facts: Any) -> None:
-        super().__init__(message, **facts)
+    def __init__(self, why: str, *, reason: WRError, **facts: Any) -> None:
+        super().__init__(f"{_DOUBT}: {why}", **facts)
+        self.why = why
         self.reason = reason
+
+    @property
+    def cause(self) -> str:
+        return f"{_DOUBT} ({self._connection}): {self.why}" if self.conn_id else self.message
 
 
 class WRRunEndedError(WRError):

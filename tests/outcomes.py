@@ -96,7 +96,7 @@ NO_RETRY = (
 )
 """What an operator adds to the error of a run that it does not repeat."""
 
-UNREACHABLE = "the connection broke: [Errno 104] Connection reset by peer; retrying (run RUN)"
+UNREACHABLE = "the connection broke: Connection reset by peer; retrying (run RUN)"
 REFUSED = (
     "401 Invalid API key: check the password of connection 'CONNECTION' (GET /v1/sdk/workflows/executions/RUN)"
 )

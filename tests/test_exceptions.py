@@ -121,7 +121,7 @@ def test_airflow_retries_all_but_the_final_ones() -> None:
         ),
         pytest.param(
             WRProtocolError("words", method="GET", path="/v1/x", status_code=200),
-            "words (GET /v1/x)",
+            "words: check the host of the connection (GET /v1/x)",
             id="answer that is no error by its status",
         ),
         pytest.param(
@@ -156,9 +156,11 @@ def test_airflow_retries_all_but_the_final_ones() -> None:
             id="no connection",
         ),
         pytest.param(WRConnectionError("not looked up"), "not looked up", id="no connection, and no call"),
+        pytest.param(WRTimeoutError("the wait timed out"), "the wait timed out", id="a wait that timed out"),
         pytest.param(
-            WRTriggerUnknownError("not known", reason=WRError("reset")),
-            "not known: look in the White Rabbit dashboard for a run, and clear the task if there is none",
+            WRTriggerUnknownError("reset", reason=WRError("reset")),
+            "whether a run started is not known: reset: look in the White Rabbit dashboard for a run, "
+            "and clear the task if there is none",
             id="trigger unknown",
         ),
         pytest.param(
@@ -170,6 +172,36 @@ def test_airflow_retries_all_but_the_final_ones() -> None:
 )
 def test_the_text(error: WRError, text: str) -> None:
     assert str(error) == text
+
+
+CAUSES: dict[type[WRError], tuple[int | None, str]] = {
+    WRError: (405, "Method Not Allowed"),
+    WRConnectionError: (None, "cannot connect: Connection refused"),
+    WRTimeoutError: (None, "timed out waiting for the answer"),
+    WRAuthError: (401, "Invalid API key"),
+    WRNotFoundError: (404, "Run not found"),
+    WRValidationError: (422, "config.count must be a number"),
+    WRRateLimitError: (429, "Rate limit exceeded"),
+    WRServerError: (503, "Service unavailable"),
+    WRProtocolError: (200, "the answer is not JSON: <html>"),
+    WRTriggerUnknownError: (None, "timed out"),
+}
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.__name__) for kind in CAUSES])
+def test_cause_and_connection_come_within_what_a_log_view_shows(kind: type[WRError]) -> None:
+    status, words = CAUSES[kind]
+    more: dict[str, Any] = {"reason": WRError("")} if kind is WRTriggerUnknownError else {}
+    error = kind(words, method="GET", path=PATH, status_code=status, conn_id="wr_default", **more)
+    shown = str(error)[:90]
+    assert words in shown
+    assert "connection 'wr_default'" in shown
+    assert str(error).endswith(f" (GET {PATH})")
+
+
+def test_every_error_of_a_call_is_among_them() -> None:
+    ours = {WRConcurrentUpdateError, WRRunEndedError, WRRunFailedError, WRRunCanceledError}
+    assert set(classes()) == set(CAUSES) | ours
 
 
 @pytest.mark.parametrize("retryable", [False, True])

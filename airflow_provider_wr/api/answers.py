@@ -210,7 +210,7 @@ def no_answer(call: Call[Any], error: BaseException, *, sent: bool, timed_out: b
     :param sent: whether any bytes of the request were sent, so that it may have reached the API.
     :param timed_out: whether a timeout was the cause.
     """
-    what = "the connection broke" if sent else "no connection could be made"
+    what = "the connection broke" if sent else "cannot connect"
     if timed_out:
         what = "timed out waiting for the answer" if sent else "timed out connecting"
     kind = WRTimeoutError if timed_out else WRConnectionError
@@ -223,7 +223,13 @@ def _root(error: BaseException) -> str:
     """Return the message of the root cause: the exceptions around it only repeat it."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
-    return str(error) or type(error).__name__
+    if getattr(error, "reason", None) in _NO_TLS:
+        return "the server does not speak TLS, set the schema to http"
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
+#: What Python's ``ssl`` says of a server that answers a TLS handshake in plain HTTP.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
 
 
 #: Statuses that prove that a request had no effect. Others, such as 408 or a proxy's 499, leave it open.
@@ -266,7 +272,7 @@ def in_doubt(call: Call[Any], error: WRError) -> WRError:
         return error
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return WRTriggerUnknownError(
-        f"whether a run started is not known: {error.cause}; {call.subject} was triggered at {when}",
+        f"{error.cause}; {call.subject} was triggered at {when}",
         reason=error,
         method=call.method,
         path=call.path,

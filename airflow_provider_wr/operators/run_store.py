@@ -193,7 +193,7 @@ class RunStore:
         else:
             self._save({**found, "max_tries": self._max_tries, "doubt_reported": True})
             reason = WRError("the earlier try left no answer")
-            raise WRTriggerUnknownError(f"whether a run started is not known: {doubt}", reason=reason)
+            raise WRTriggerUnknownError(doubt, reason=reason)
 
     def _may_resume(self, found: dict[str, Any], request: RunRequest, run: Run, on_changed_updates: str) -> bool:
         """Return whether to resume a run; False to start another, which has the updates that are request now."""

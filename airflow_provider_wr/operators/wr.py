@@ -154,7 +154,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
     :param deferrable: wait in the triggerer, without a worker slot.
         Default: Airflow's ``[operators] default_deferrable``.
     :param timeout: seconds to wait for the run, as a number, its text or a ``timedelta``. The run goes on after
-        them.
+        them. Default: 3600.
     :param retry_run: whether a retry of the task may start a new run after one that ended otherwise:
         "if_harmless" only if no stage that may have had an effect was dispatched, "always", or "never". Where
         it may not, the task fails without retries.
@@ -168,6 +168,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
     :param on_changed_updates: what to do when a run of an earlier try was started with other updates than those of
         this try: "fail", "resume" it with its own values, or "restart", which starts another.
     :param stage_outputs: False leaves the outputs of the stages out of the XCom ``run`` and of errors.
+        Default: True. Like ``deferrable`` and ``timeout`` it is for a task that waits: one that does not warns.
     :param allow_concurrent_updates: update also while other runs are under way, and do not warn of it: right where
         all runs set the same values.
     """
@@ -192,30 +193,37 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         wr_conn_id: str = "wr_default",
         component_updates: Sequence[Mapping[str, Any]] | None = UNSET,
         wait_for_completion: bool = False,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        timeout: float | str | timedelta = 3600.0,
+        deferrable: bool = UNSET,
+        timeout: float | str | timedelta = UNSET,
         retry_run: str = "if_harmless",
         harmless_modules: Sequence[str] | None = None,
         durable: bool = True,
         on_unknown_trigger: str = "fail",
         on_changed_updates: str = "fail",
-        stage_outputs: bool = True,
+        stage_outputs: bool = UNSET,
         allow_concurrent_updates: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if not wait_for_completion and not is_mapped(self):
+            given = {"deferrable": deferrable, "timeout": timeout, "stage_outputs": stage_outputs}
+            # Defaults of a DAG are meant for others of its tasks, too.
+            own = {name: given[name] for name in given if name not in (kwargs.get("default_args") or ())}
+            _warn_of_unused(self.task_id, own)
+        if deferrable is UNSET:
+            deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.workflow_id = value_or_none(workflow_id)
         self.wr_conn_id = wr_conn_id
         self.component_updates = value_or_none(component_updates)
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.timeout: float = self._CHECKS["timeout"](timeout)
+        self.timeout: float = self._CHECKS["timeout"](3600.0 if timeout is UNSET else timeout)
         self.retry_run = self._CHECKS["retry_run"](retry_run)
         self.harmless_modules = self._CHECKS["harmless_modules"](harmless_modules)
         self.durable = durable
         self.on_unknown_trigger = self._CHECKS["on_unknown_trigger"](on_unknown_trigger)
         self.on_changed_updates = self._CHECKS["on_changed_updates"](on_changed_updates)
-        self.stage_outputs = stage_outputs
+        self.stage_outputs = stage_outputs is UNSET or stage_outputs
         self.allow_concurrent_updates = allow_concurrent_updates
         self._kill_note: str | None = None
         self._given = Given(is_mapped(self), workflow_id=workflow_id, component_updates=component_updates)
@@ -229,6 +237,8 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         """Prepare a mapped operator, which is not made before the task runs."""
         prepared = Prepared(super().partial, kwargs, "workflow_id", "component_updates")
         prepared.check(**cls._CHECKS, component_updates=_check_updates)
+        if not prepared.get("wait_for_completion"):
+            _warn_of_unused(kwargs.get("task_id"), kwargs)
         if prepared.get("durable", True) and prepared.get("retries"):
             _check_memory(kwargs.get("task_id"))
         return prepared.partial
@@ -357,7 +367,8 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         except WRTriggerUnknownError as error:
             if self.on_unknown_trigger == "retrigger":
                 # Airflow retries this one; the attempt stays, and the next try says what it risks.
-                raise error.reason from error
+                log.warning("%s", error.cause)
+                raise error.reason from None
             store.record_doubt()
             raise
         except WRError:
@@ -483,6 +494,18 @@ def _check_updates(updates: Any) -> None:
         from airflow_provider_wr.operators.component_update import check_all
 
         check_all(updates)
+
+
+def _warn_of_unused(task_id: str | None, given: Mapping[str, Any]) -> None:
+    """Warn of arguments that are for a task that waits, given to one that does not."""
+    names = [name for name in ("timeout", "stage_outputs") if given.get(name, UNSET) is not UNSET]
+    if given.get("deferrable", UNSET) is True:
+        names.insert(0, "deferrable")
+    if names:
+        warn_author(
+            f"{task_id} does not wait for its run, and makes no use of {', '.join(names)}: "
+            "set wait_for_completion=True, or wait in a WRRunSensor"
+        )
 
 
 def _check_memory(task_id: str | None) -> None:

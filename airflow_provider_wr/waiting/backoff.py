@@ -39,8 +39,11 @@ def _pause_after(state: RetryCallState) -> float:
 
 
 def _log_retry(state: RetryCallState) -> None:
-    if state.outcome and state.next_action:
-        log.warning("%s; retrying in %.1f s", state.outcome.exception(), state.next_action.sleep)
+    if state.outcome and state.next_action and isinstance(error := state.outcome.exception(), WRError):
+        # What changes comes first; only the last error says what to do.
+        log.warning(
+            "%s; retrying in %.1f s (%s %s)", error.cause, state.next_action.sleep, error.method, error.path
+        )
 
 
 #: Arguments for tenacity: how both hooks retry a plain call.

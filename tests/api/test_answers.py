@@ -727,7 +727,7 @@ def test_a_trigger_that_was_certainly_not_obeyed(given: Answer, kind: type[WRErr
 @pytest.mark.parametrize(
     ("sent", "timed_out", "kind", "message"),
     [
-        pytest.param(False, False, WRConnectionError, "no connection could be made: refused", id="not connected"),
+        pytest.param(False, False, WRConnectionError, "cannot connect: refused", id="not connected"),
         pytest.param(False, True, WRTimeoutError, "timed out connecting: refused", id="timed out connecting"),
         pytest.param(True, False, WRConnectionError, "the connection broke: refused", id="broken"),
         pytest.param(True, True, WRTimeoutError, "timed out waiting for the answer", id="timed out"),
@@ -823,7 +823,8 @@ def test_a_stream(kind: str) -> None:
 def test_what_is_no_stream(headers: dict[str, str], shown: str) -> None:
     with pytest.raises(WRProtocolError) as raised:
         events.check_stream(STREAM, headers)
-    assert str(raised.value) == f"the stream is not text/event-stream, but {shown} (GET {STREAM.path})"
+    advice = "check the host of the connection"
+    assert str(raised.value) == f"the stream is not text/event-stream, but {shown}: {advice} (GET {STREAM.path})"
 
 
 @pytest.mark.parametrize(

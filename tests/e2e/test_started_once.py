@@ -264,6 +264,9 @@ def test_a_run_is_started_once(case: Case, played: Played) -> None:
     assert end == End(case.runs, case.state, case.tries)
     if case.says:
         assert case.says in payment.log("pay", end.tries)
+    if case.state == "failed":  # in one traceback: the log view ends with the last one's
+        messages = payment.messages("pay", end.tries)
+        assert len([error for message in messages for error in message.get("error_detail") or ()]) == 1
 
 
 def test_each_mapped_task_has_its_own_run_and_link(played: Played) -> None:

@@ -469,7 +469,7 @@ def test_test_connection_tells_of_a_connection_refused(connect: Connect) -> None
     connect(f"http://127.0.0.1:{free_port()}")
     works, message = WRHook().test_connection()
     assert not works
-    assert message.startswith("no connection could be made: ")
+    assert message.startswith("cannot connect: ")
     assert "Connection refused" in message
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -18,6 +20,7 @@ from servers import (
     COMPONENT_ID,
     RUN_ID,
     STREAM_HEAD,
+    WORKFLOW_ID,
     Peer,
     RawServer,
     Request,
@@ -103,11 +106,19 @@ def no_gzip(request: Request, peer: Peer) -> None:
     peer.answer(200, b"this is not gzip", {"Content-Encoding": "gzip"})
 
 
-TIMED_OUT = r"timed out waiting for the answer \(CALL\)"
+OF_TIME = "check the timeouts of connection 'wr_default', and the network"
+TIMED_OUT = rf"timed out waiting for the answer: {OF_TIME} \(CALL\)"
+FEWER = "make fewer calls over connection 'wr_default'"
+ELSEWHERE = "the fault is on the other side of connection 'wr_default'"
+HOST = "check the host of connection 'wr_default'"
 BROKE = r"the connection broke: .+: check the host of connection 'wr_default', and the network \(CALL\)"
 
 CASES = {
-    "400": Case(answer(400, {"error": "Bad Request", "message": "no"}), WRValidationError, r"400 no \(CALL\)"),
+    "400": Case(
+        answer(400, {"error": "Bad Request", "message": "no"}),
+        WRValidationError,
+        r"400 no: sent over connection 'wr_default' \(CALL\)",
+    ),
     "401": Case(
         answer(401, {"errors": [{"code": "UNAUTHORIZED", "message": "Invalid API key"}]}),
         WRAuthError,
@@ -124,13 +135,21 @@ CASES = {
         WRNotFoundError,
         r"404 Run not found: check the id, .+ \(CALL\)",
     ),
-    "408": Case(answer(408, {"message": "slow"}), WRTimeoutError, r"408 timed out: slow \(CALL\)", ALL),
-    "409": Case(answer(409, {"message": "busy"}), WRValidationError, r"409 busy \(CALL\)"),
-    "418": Case(answer(418, {"message": "teapot"}), WRError, r"418 teapot \(CALL\)"),
+    "408": Case(
+        answer(408, {"message": "slow"}), WRTimeoutError, rf"408 timed out: slow: {OF_TIME} \(CALL\)", ALL
+    ),
+    "409": Case(
+        answer(409, {"message": "busy"}),
+        WRValidationError,
+        r"409 busy: sent over connection 'wr_default' \(CALL\)",
+    ),
+    "418": Case(
+        answer(418, {"message": "teapot"}), WRError, r"418 teapot: sent over connection 'wr_default' \(CALL\)"
+    ),
     "422": Case(
         answer(422, {"error": "Unprocessable", "message": ["a is wrong", "b too"], "code": "V"}),
         WRValidationError,
-        r"422 a is wrong; b too \(CALL\)",
+        r"422 a is wrong; b too: sent over connection 'wr_default' \(CALL\)",
         facts={
             "errors": [{"code": "V", "message": "a is wrong"}, {"code": "V", "message": "b too"}],
             "details": {"error": "Unprocessable", "message": ["a is wrong", "b too"], "code": "V"},
@@ -139,52 +158,56 @@ CASES = {
     "429": Case(
         answer(429, {"errors": [{"code": "RATE", "message": "Rate limit exceeded"}]}),
         WRRateLimitError,
-        r"429 Rate limit exceeded \(CALL\)",
+        rf"429 Rate limit exceeded: {FEWER} \(CALL\)",
         ALL,
         facts={"retry_after": None},
     ),
     "429, a little later": Case(
-        answer(429, b"", {"Retry-After": "0"}), WRRateLimitError, r"429 \(CALL\)", ALL, {"retry_after": 0.0}
+        answer(429, b"", {"Retry-After": "0"}),
+        WRRateLimitError,
+        rf"429: {FEWER} \(CALL\)",
+        ALL,
+        {"retry_after": 0.0},
     ),
     "429, much later": Case(
         answer(429, b"", {"Retry-After": "3600"}),
         WRRateLimitError,
-        r"429 \(CALL\)",
+        rf"429: {FEWER} \(CALL\)",
         1,
         {"retry_after": 3600.0},
     ),
     "429, at a date": Case(
         lambda request, peer: peer.answer(429, b"", {"Retry-After": in_an_hour()}),
         WRRateLimitError,
-        r"429 \(CALL\)",
+        rf"429: {FEWER} \(CALL\)",
         1,
     ),
     "500": Case(
         answer(500, {"error": "Internal Server Error", "message": "boom"}),
         WRServerError,
-        r"500 boom: the fault is on the other side \(CALL\)",
+        rf"500 boom: {ELSEWHERE} \(CALL\)",
         ALL,
     ),
     "502 of a proxy": Case(
         answer(502, "<html>\n<h1>502 Bad Gateway</h1>\n</html>", {"Content-Type": "text/html"}),
         WRServerError,
-        r"502 <html> <h1>502 Bad Gateway</h1> </html>: the fault is on the other side \(CALL\)",
+        rf"502 <html> <h1>502 Bad Gateway</h1> </html>: {ELSEWHERE} \(CALL\)",
         ALL,
         {"details": "<html> <h1>502 Bad Gateway</h1> </html>"},
     ),
-    "503 without a body": Case(answer(503), WRServerError, r"503: the fault is on the other side \(CALL\)", ALL),
+    "503 without a body": Case(answer(503), WRServerError, rf"503: {ELSEWHERE} \(CALL\)", ALL),
     "200 with a page": Case(
         answer(200, "<html>please log in</html>"),
         WRProtocolError,
-        r"the answer is not JSON: <html>please log in</html> \(CALL\)",
+        rf"the answer is not JSON: <html>please log in</html>: {HOST} \(CALL\)",
     ),
-    "200, empty": Case(answer(200), WRProtocolError, r"the answer is not JSON: it is empty \(CALL\)"),
+    "200, empty": Case(answer(200), WRProtocolError, rf"the answer is not JSON: it is empty: {HOST} \(CALL\)"),
     "204": Case(
         lambda request, peer: peer.send(head(204)),
         WRProtocolError,
-        r"the answer is not JSON: it is empty \(CALL\)",
+        rf"the answer is not JSON: it is empty: {HOST} \(CALL\)",
     ),
-    "200 with a list": Case(answer(200, []), WRProtocolError, r"a run should be .+ a list \(CALL\)"),
+    "200 with a list": Case(answer(200, []), WRProtocolError, rf"a run should be .+ a list: {HOST} \(CALL\)"),
     "200 with another run": Case(
         answer(200, run(id="11111111-2222-4333-8444-555566667777")), WRProtocolError, ".+ another run: 1111.+"
     ),
@@ -198,7 +221,7 @@ CASES = {
     "an error's gzip bomb": Case(
         answer(400, gzip.compress(b" " * 2**26), {"Content-Encoding": "gzip"}),
         WRValidationError,
-        r"400 \(CALL\)",
+        r"400: sent over connection 'wr_default' \(CALL\)",
     ),
     "no gzip": Case(no_gzip, WRConnectionError, BROKE, ALL),
     "reset": Case(reset, WRConnectionError, BROKE, ALL),
@@ -285,14 +308,55 @@ def test_a_redirect_is_not_followed(
 def test_a_refused_connection(hook: AnyHook, connect: Connect) -> None:
     connect(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(
-        WRConnectionError, match=rf"^no connection could be made: .*(refused|Connect call failed).* \({GET_RUN}\)$"
+        WRConnectionError, match=rf"^cannot connect: .*(refused|Connect call failed).* \({GET_RUN}\)$"
     ):
         hook.get_run(RUN_ID)
 
 
+def test_a_server_without_tls(hook: AnyHook, connect: Connect) -> None:
+    def serve_http() -> None:
+        with suppress(OSError):  # closed at the end
+            while True:
+                client, _ = listener.accept()
+                with client:
+                    client.recv(4096)
+                    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve_http, daemon=True).start()
+        connect(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        said = r"^cannot connect: the server does not speak TLS, set the schema to http"
+        with pytest.raises(WRConnectionError, match=said):
+            hook.get_run(RUN_ID)
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_retry_is_logged_with_its_cause_first_and_no_advice(
+    serve: Serve, hook: AnyHook, caplog: pytest.LogCaptureFixture
+) -> None:
+    serve(answer(503, {"message": "Service unavailable"}))
+    with pytest.raises(WRServerError):
+        hook.get_run(RUN_ID)
+    lines = [message for message in caplog.messages if "retrying" in message]
+    assert len(lines) == ALL - 1
+    for line in lines:
+        assert re.fullmatch(rf"503 Service unavailable; retrying in \d\.\d s \({GET_RUN}\)", line)
+
+
+@pytest.mark.parametrize("script", [reset, answer(401, {"message": "Invalid API key"})], ids=["reset", "401"])
+def test_no_other_traceback_is_shown_where_the_text_has_the_cause(
+    serve: Serve, hook: AnyHook, script: Script
+) -> None:
+    serve(script)
+    with pytest.raises(WRError) as caught:
+        hook.trigger_run(WORKFLOW_ID)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
 def test_an_unknown_host(hook: AnyHook, connect: Connect) -> None:
     connect("https://white-rabbit.invalid")
-    with pytest.raises(WRConnectionError, match=rf"^no connection could be made: .* \({GET_RUN}\)$"):
+    with pytest.raises(WRConnectionError, match=rf"^cannot connect: .* \({GET_RUN}\)$"):
         hook.get_run(RUN_ID)
 
 
@@ -337,7 +401,7 @@ def tls_server(authority: Authority) -> Iterator[RawServer]:
 
 def test_a_certificate_of_nobody_is_refused(tls_server: RawServer, hook: AnyHook, connect: Connect) -> None:
     connect(tls_server.url)
-    with pytest.raises(WRConnectionError, match=r"no connection could be made: .*certificate verify failed"):
+    with pytest.raises(WRConnectionError, match=r"cannot connect: .*certificate verify failed"):
         hook.get_run(RUN_ID)
     assert tls_server.count() == 0
 

@@ -681,6 +681,36 @@ def test_a_retry_without_memory_is_warned_of(
     assert {(str(each.message).split()[0], each.filename) for each in told} <= {("pay", __file__)}
 
 
+@pytest.mark.parametrize("make", [WRTriggerRunOperator, WRTriggerRunOperator.partial], ids=["plain", "mapped"])
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"deferrable": True}, "deferrable"),
+        ({"timeout": 3600}, "timeout"),
+        ({"stage_outputs": False}, "stage_outputs"),
+        ({"deferrable": True, "timeout": 60, "stage_outputs": True}, "deferrable, timeout, stage_outputs"),
+        ({"deferrable": False}, None),
+        ({}, None),
+        ({"deferrable": True, "timeout": 60, "stage_outputs": False, "wait_for_completion": True}, None),
+        ({"default_args": {"deferrable": True, "timeout": 60}}, None),
+    ],
+    ids=str,
+)
+def test_what_is_for_a_wait_is_warned_of_without_one(
+    make: Callable[..., object],
+    options: dict[str, Any],
+    named: str | None,
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    make(task_id="pay", **options)
+    told = [(str(each.message), each.filename) for each in recwarn if "does not wait" in str(each.message)]
+    said = (
+        f"pay does not wait for its run, and makes no use of {named}: "
+        "set wait_for_completion=True, or wait in a WRRunSensor"
+    )
+    assert told == ([(said, __file__)] if named else [])
+
+
 def test_a_kill_only_says_that_the_run_goes_on(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     operator = WRTriggerRunOperator(task_id="trigger")
     operator.on_kill()
