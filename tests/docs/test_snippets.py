@@ -126,6 +126,7 @@ def run_dags(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
             if AIRFLOW_V_3_3_PLUS:
                 warnings.filterwarnings("error", message=".* in the triggerer, and does so in a worker")
             warnings.filterwarnings("error", message=".* updates may overlap")  # no page shows what is not safe
+            warnings.filterwarnings("error", message=".* does not wait for its run")
             bag = DagBag(str(file))
         assert bag.import_errors == {}
         assert bag.dags
