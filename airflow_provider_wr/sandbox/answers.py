@@ -31,13 +31,14 @@ MESSAGES = {401: "Invalid API key", 429: "Rate limit exceeded"}
 class ApiError(Exception):
     """A request the API refuses, with its status and one or more messages."""
 
-    def __init__(self, status: int, *messages: str) -> None:
+    def __init__(self, status: int, *messages: str, code: str | None = None) -> None:
         super().__init__(status, *messages)
         self.status = status
         self.messages = messages
+        self.code = code
 
     def response(self) -> JSONResponse:
-        return error_response(self.status, *self.messages)
+        return error_response(self.status, *self.messages, code=self.code)
 
 
 async def json_object(request: Request) -> dict[str, Any]:
@@ -52,9 +53,11 @@ async def json_object(request: Request) -> dict[str, Any]:
     return value
 
 
-def error_response(status: int, *messages: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def error_response(
+    status: int, *messages: str, code: str | None = None, headers: dict[str, str] | None = None
+) -> JSONResponse:
     """Write an error in the API's two shapes: a list of errors for invalid input, else a code and a message."""
-    code = CODES.get(status) or PHRASES.get(status, "Error").upper().replace(" ", "_")
+    code = code or CODES.get(status) or PHRASES.get(status, "Error").upper().replace(" ", "_")
     body: dict[str, Any]
     if status == 422:
         body = {"errors": [{"code": code, "message": message} for message in messages]}
@@ -63,10 +66,10 @@ def error_response(status: int, *messages: str, headers: dict[str, str] | None =
     return JSONResponse(body, status, headers)
 
 
-def faulty_response(fault: Fault) -> Response | None:
+def faulty_response(fault: Fault, request: Request) -> Response | None:
     """Return what a fault answers instead of the API, or None when it leaves the answer alone."""
-    if fault.reset:
-        return NoAnswer()
+    if fault.reset or fault.close:
+        return NoAnswer(reset=fault.reset)
     headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
     if fault.html:
         status = fault.status or 502
@@ -75,22 +78,26 @@ def faulty_response(fault: Fault) -> Response | None:
         return HTMLResponse(page, status, headers)
     if fault.status is not None:
         message = MESSAGES.get(fault.status) or PHRASES.get(fault.status, "Error")
+        if fault.echo_key:
+            message += f": {request.headers.get('X-Api-Key')}"
         return error_response(fault.status, message, headers=headers)
     return None
 
 
 class NoAnswer(Response):
-    """Resets the connection instead of answering."""
+    """Resets or closes the connection instead of answering."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, reset: bool) -> None:
         super().__init__()
         self.status_code = 0
+        self._reset = reset
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport: asyncio.Transport = scope["state"]["transport"]
-        # Closing a socket that lingers for zero seconds sends RST instead of FIN.
-        linger = struct.pack("ii", 1, 0)
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        if self._reset:
+            # Closing a socket that lingers for zero seconds sends RST instead of FIN.
+            linger = struct.pack("ii", 1, 0)
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()
         while (await receive())["type"] != "http.disconnect":
             pass

@@ -1,4 +1,4 @@
-"""The White Rabbit API: four endpoints under /v1, their key and their signature."""
+"""The White Rabbit API: its endpoints under /v1, their key and their signature."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from starlette.routing import Route
 
 from airflow_provider_wr.sandbox import drift
 from airflow_provider_wr.sandbox.answers import ApiError, faulty_response, json_object
-from airflow_provider_wr.sandbox.stream import event_stream
+from airflow_provider_wr.sandbox.components import CATALOGUE, request_problems
+from airflow_provider_wr.sandbox.stream import DriftingWriter, ExecutionWriter, RunWriter, event_stream
 from airflow_provider_wr.sandbox.workflow import SCOPED_API_KEY, update_problems
 
 if TYPE_CHECKING:
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from airflow_provider_wr.sandbox.engine import Execution, World
+    from airflow_provider_wr.sandbox.components import ComponentExecution
+    from airflow_provider_wr.sandbox.engine import World
     from airflow_provider_wr.sandbox.faults import Fault
+    from airflow_provider_wr.sandbox.runs import Run
+    from airflow_provider_wr.sandbox.stream import Moving
     from airflow_provider_wr.sandbox.workflow import Workflow
 
 MAX_SKEW = 30
@@ -40,27 +44,37 @@ async def trigger(world: World, request: Request, fault: Fault | None) -> Respon
     if unknown := await json_object(request):
         raise ApiError(422, *(f"property {name} should not exist" for name in unknown))
     finish_first = fault is not None and fault.finish_first
-    execution = world.engine.start(workflow, instantly=finish_first)
+    moving = world.engine.start(workflow, instantly=finish_first)
     if finish_first:
-        await asyncio.wait({execution.task})
-    return JSONResponse({"runId": execution.run.id, "jobId": execution.run.job_id}, 201)
+        await asyncio.wait({moving.task})
+    return JSONResponse({"runId": moving.subject.id, "jobId": moving.subject.job_id}, 201)
 
 
 async def get_run(world: World, request: Request, fault: Fault | None) -> Response:
-    run = _execution(world, request).run.detail()
+    run = _run(world, request).subject.detail()
     if fault is not None and fault.stages_by_id:
         run["runStages"] = {stage["id"]: stage for stage in run["runStages"]}
     return JSONResponse(run)
 
 
 async def stream(world: World, request: Request, fault: Fault | None) -> Response:
-    execution = _execution(world, request)
-    drifts = world.drifts(fault)
-    if drifts and execution.run.is_terminal:
-        raise ApiError(drift.REFUSED_STREAMS[execution.run.status], "Execution already finished")
+    return _stream(world, request, fault, _run(world, request), RunWriter())
+
+
+def _stream(
+    world: World,
+    request: Request,
+    fault: Fault | None,
+    moving: Moving[Run] | Moving[ComponentExecution],
+    writer: RunWriter,
+) -> Response:
+    if world.drifts(fault):
+        writer = DriftingWriter()
+        if moving.subject.is_terminal:
+            raise ApiError(drift.REFUSED_STREAMS[moving.subject.status], "Execution already finished")
     # Subscribed before the answer begins: a client that sees the answer misses nothing from then on.
-    subscription = execution.feed.subscribe()
-    return event_stream(subscription, world.settings.heartbeat, request.state.transport, fault, drifts=drifts)
+    subscription = moving.feed.subscribe()
+    return event_stream(subscription, world.settings.heartbeat, request.state.transport, fault, writer)
 
 
 async def update(world: World, request: Request, fault: Fault | None) -> Response:
@@ -75,16 +89,52 @@ async def update(world: World, request: Request, fault: Fault | None) -> Respons
     return JSONResponse({}, 201)
 
 
+async def execute_component(world: World, request: Request, fault: Fault | None) -> Response:
+    body = await json_object(request)
+    if problems := list(request_problems(body)):
+        raise ApiError(422, *problems)
+    finish_first = fault is not None and fault.finish_first
+    moving = world.executions.start(body, instantly=finish_first)
+    if finish_first:
+        await asyncio.wait({moving.task})
+    elif wait := body.get("waitForMs"):
+        await asyncio.wait({moving.task}, timeout=wait / 1000)
+    return JSONResponse(moving.subject.record(), 201)
+
+
+async def get_execution(world: World, request: Request, fault: Fault | None) -> Response:
+    return JSONResponse(_execution(world, request).subject.record())
+
+
+async def stream_execution(world: World, request: Request, fault: Fault | None) -> Response:
+    return _stream(world, request, fault, _execution(world, request), ExecutionWriter())
+
+
+async def replay_callback(world: World, request: Request, fault: Fault | None) -> Response:
+    execution = _execution(world, request).subject
+    if execution.callback.url is None:
+        raise ApiError(409, "no callback url", code="NO_CALLBACK")
+    if not execution.is_terminal:
+        raise ApiError(409, "the execution has not ended")
+    world.executions.deliver(execution)
+    return JSONResponse({}, 201)
+
+
+async def list_components(world: World, request: Request, fault: Fault | None) -> Response:
+    return JSONResponse([module.as_json() for module in CATALOGUE.values()])
+
+
 async def nothing_there(world: World, request: Request, fault: Fault | None) -> Response:
     raise ApiError(404, f"Cannot {request.method} {request.url.path}")
 
 
-def _endpoint(name: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(name: str, handler: Handler, *, needs_key: bool = True) -> Callable[[Request], Awaitable[Response]]:
     """Wrap a handler in what all endpoints share: the fault it may meet, the key, errors and the log."""
 
     async def obey(world: World, request: Request, fault: Fault | None) -> Response:
         try:
-            await _authenticate(world, request)
+            if needs_key:
+                await _authenticate(world, request)
             return await handler(world, request, fault)
         except ApiError as error:
             return error.response()
@@ -94,7 +144,7 @@ def _endpoint(name: str, handler: Handler) -> Callable[[Request], Awaitable[Resp
             return await obey(world, request, None)
         obeyed = await obey(world, request, fault) if fault.obey else None
         await world.pause(fault.delay)
-        return faulty_response(fault) or obeyed or await obey(world, request, fault)
+        return faulty_response(fault, request) or obeyed or await obey(world, request, fault)
 
     async def endpoint(request: Request) -> Response:
         world: World = request.app.state.world
@@ -125,12 +175,23 @@ def _drifted(name: str, response: JSONResponse) -> Response:
 
 _WORKFLOW = "/v1/sdk/workflows/{workflow_id}"
 _RUN = "/v1/sdk/workflows/executions/{run_id}"
+_COMPONENTS = "/v1/sdk/components"
+_EXECUTION = _COMPONENTS + "/executions/{execution_id}"
 
 ROUTES = [
     Route(_WORKFLOW, _endpoint("trigger", trigger), methods=["POST"]),
     Route(_WORKFLOW + "/components/{component_id}", _endpoint("update", update), methods=["POST"]),
     Route(_RUN, _endpoint("get_run", get_run), methods=["GET"]),
     Route(_RUN + "/stream", _endpoint("stream", stream), methods=["GET"]),
+    Route(_COMPONENTS, _endpoint("execute_component", execute_component), methods=["POST"]),
+    Route(_EXECUTION, _endpoint("get_execution", get_execution), methods=["GET"]),
+    Route(_EXECUTION + "/stream", _endpoint("stream_execution", stream_execution), methods=["GET"]),
+    Route(_EXECUTION + "/replay-callback", _endpoint("replay_callback", replay_callback), methods=["POST"]),
+    Route(
+        "/v1/system/components",
+        _endpoint("list_components", list_components, needs_key=False),
+        methods=["GET"],
+    ),
     Route(
         "/v1/{path:path}",
         _endpoint("unknown", nothing_there),
@@ -155,13 +216,21 @@ def _workflow(world: World, request: Request) -> Workflow:
     return world.workflow
 
 
-def _execution(world: World, request: Request) -> Execution:
+def _run(world: World, request: Request) -> Moving[Run]:
     run_id = request.path_params["run_id"]
-    execution = world.engine.executions.get(run_id)
-    if execution is None:
+    moving = world.engine.runs.get(run_id)
+    if moving is None:
         raise ApiError(404, f"Run {run_id} not found")
     _check_scope(request)
-    return execution
+    return moving
+
+
+def _execution(world: World, request: Request) -> Moving[ComponentExecution]:
+    execution_id = request.path_params["execution_id"]
+    moving = world.executions.get(execution_id)
+    if moving is None:
+        raise ApiError(404, f"Execution {execution_id} not found")
+    return moving
 
 
 def _check_scope(request: Request) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any, TypedDict
+from urllib.parse import quote
 
 import requests
 
@@ -20,9 +21,20 @@ class RunSummary(TypedDict):
     createdAt: str
 
 
+class ExecutionSummary(TypedDict):
+    id: str
+    module: str
+    status: str
+    input: dict[str, Any]
+    config: dict[str, Any]
+    attempts: int
+    """How many attempts were made so far."""
+    createdAt: str
+
+
 class ReceivedRequest(TypedDict):
     endpoint: str
-    """trigger, get_run, stream, update, or unknown."""
+    """One of `faults.ENDPOINTS`, or unknown."""
     method: str
     path: str
     status: int | None
@@ -61,6 +73,19 @@ class SandboxControl:
         runs: list[RunSummary] = self._call("GET", "/runs")
         return runs
 
+    def executions(self) -> list[ExecutionSummary]:
+        """Every execution of a component without a workflow since the last reset, oldest first."""
+        executions: list[ExecutionSummary] = self._call("GET", "/executions")
+        return executions
+
+    def steer(self, module: str, config: dict[str, Any]) -> None:
+        """Let executions of a module that begin from now on act on `config` as if it were in their own.
+
+        The keys are those of a workflow's components: `seconds`, `hold`, `failAttempts`, `failWith` and
+        `answerWith`. The config replaces what was there before: `{}` ends it, also for those that are held.
+        """
+        self._call("POST", f"/modules/{quote(module, safe='')}", config)
+
     def requests(self) -> list[ReceivedRequest]:
         """The API requests answered since the last reset, in the order of their answers."""
         received: list[ReceivedRequest] = self._call("GET", "/requests")
@@ -75,7 +100,7 @@ class SandboxControl:
         self._call("POST", "/key", {"apiKey": api_key})
 
     def reset(self) -> None:
-        """Put everything back to the start: runs, faults, components, the key and the request log."""
+        """Put everything back to the start: runs, executions, faults, components, the key and the request log."""
         self._call("POST", "/reset")
 
     def close(self) -> None:

@@ -8,11 +8,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from airflow_provider_wr.sandbox.answers import ApiError, json_object
+from airflow_provider_wr.sandbox.components import CATALOGUE
 from airflow_provider_wr.sandbox.engine import World
 from airflow_provider_wr.sandbox.faults import Fault
+from airflow_provider_wr.sandbox.workflow import Behaviour
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+
+
+STEERING = {"seconds", "hold", "failAttempts", "failWith", "answerWith"}
+"""What executions of a module can be told to do."""
 
 
 def _world(request: Request) -> World:
@@ -39,8 +45,12 @@ async def clear_faults(request: Request) -> Response:
 
 
 async def list_runs(request: Request) -> Response:
-    executions = _world(request).engine.executions.values()
-    return JSONResponse([execution.run.summary() for execution in executions])
+    runs = _world(request).engine.runs.values()
+    return JSONResponse([moving.subject.summary() for moving in runs])
+
+
+async def list_executions(request: Request) -> Response:
+    return JSONResponse([execution.summary() for execution in _world(request).executions])
 
 
 async def list_requests(request: Request) -> Response:
@@ -50,6 +60,21 @@ async def list_requests(request: Request) -> Response:
 async def list_components(request: Request) -> Response:
     components = _world(request).workflow.components.values()
     return JSONResponse([component.as_json() for component in components])
+
+
+async def steer(request: Request) -> Response:
+    module = request.path_params["module"]
+    if module not in CATALOGUE:
+        raise ApiError(404, f"Module {module} not found")
+    config = await json_object(request)
+    if unknown := config.keys() - STEERING:
+        raise ApiError(422, *(f"property {name} should not exist" for name in sorted(unknown)))
+    try:
+        Behaviour.from_config(config)
+    except ValueError as error:
+        raise ApiError(422, str(error)) from error
+    _world(request).executions.steer(module, config)
+    return Response(status_code=204)
 
 
 async def rotate_key(request: Request) -> Response:
@@ -73,6 +98,8 @@ ROUTES = [
     Route("/_sandbox/faults", add_fault, methods=["POST"]),
     Route("/_sandbox/faults", clear_faults, methods=["DELETE"]),
     Route("/_sandbox/runs", list_runs, methods=["GET"]),
+    Route("/_sandbox/executions", list_executions, methods=["GET"]),
+    Route("/_sandbox/modules/{module}", steer, methods=["POST"]),
     Route("/_sandbox/requests", list_requests, methods=["GET"]),
     Route("/_sandbox/components", list_components, methods=["GET"]),
     Route("/_sandbox/key", rotate_key, methods=["POST"]),

@@ -21,10 +21,10 @@ STATUSES = {
     "FAILED": "Failed",
     "CANCELED": "CANCELLED",
 }
-"""Other spellings of the statuses of runs and stages."""
+"""Other spellings of the statuses of runs, stages and executions."""
 
 REFUSED_STREAMS = {"COMPLETED": 409, "FAILED": 409, "CANCELED": 410}
-"""The status that answers a stream of a run that has ended."""
+"""The status that answers a stream of a run or an execution that has ended."""
 
 OTHER_EVENTS = (
     ("ping", "ping"),
@@ -35,7 +35,7 @@ OTHER_EVENTS = (
     ),
     ("error", {"message": "upstream reconnected"}),
 )
-"""What comes between the events of a run, in turn: an event's name and its data. The third is of another run."""
+"""What comes between the events of a stream, in turn: an event's name and its data; the third is another's."""
 
 
 def answer(endpoint: str, status: int, body: Any) -> tuple[int, Any]:
@@ -47,6 +47,10 @@ def answer(endpoint: str, status: int, body: Any) -> tuple[int, Any]:
             return 200, triggered(body)
         case "get_run":
             return 200, run(body)
+        case "execute_component" | "get_execution":
+            return 200, execution(body)
+        case "list_components":
+            return 200, catalogue(body)
         case _:
             return 200, {"updated": True, "component": None}
 
@@ -80,14 +84,33 @@ def stage(detail: Any) -> Any:
     return {**_reformed(detail), "module": detail["module"] if begun else None, "input": None}
 
 
+def execution(record: Any) -> Any:
+    """Write the record of an execution in the other forms; no callback is null, and so is `completed`."""
+    callback = record["callback"]
+    callback = {**_reformed(callback), "lastStatus": None} if callback["url"] else None
+    changed = {"completed": None, "callback": callback, "error": _bare(record["error"])}
+    return {**_reformed(record), **changed, "tags": None}
+
+
+def catalogue(modules: Any) -> Any:
+    """Add fields, a type that nobody knows, and a module without schemas."""
+    for module in modules:
+        module["deprecated"] = None
+        module["configs"]["properties"]["memo"] = {"type": "text", "nullable": True}
+    alone = {"name": None, "module": "NEW_MODULE", "type": None, "executionModes": ["COMPONENT", "AGENT"]}
+    return [*modules, {**alone, "inputs": None, "outputs": None, "configs": None}]
+
+
 def event(told: Any) -> Any:
-    """Write an event in the other forms, the run's id in upper case; the last has no output."""
+    """Write an event in the other forms, its id in upper case; the last has no output and no error."""
+    changed: dict[str, Any] = {"id": told["id"].upper(), "version": 2}
     output = told["output"]
     if told["status"] in REFUSED_STREAMS:
-        output = None
-    else:
-        output = {**_reformed(output), "nonTerminalStages": [stage(each) for each in output["nonTerminalStages"]]}
-    return {**_reformed(told), "id": told["id"].upper(), "output": output, "version": 2}
+        changed |= {key: None for key in ("output", "error") if key in told}
+    elif output is not None:
+        stages = [stage(each) for each in output["nonTerminalStages"]]
+        changed["output"] = {**_reformed(output), "nonTerminalStages": stages}
+    return {**_reformed(told), **changed}
 
 
 def event_lines(number: int, data: str, name: str = "update") -> tuple[str, ...]:
@@ -105,6 +128,11 @@ def text(value: Any) -> str:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _bare(error: Any) -> Any:
+    """Return an error's message instead of the error, where it is nothing more."""
+    return error["message"] if isinstance(error, dict) and error.keys() == {"message"} else error
 
 
 def _decimal(number: float) -> str:
@@ -131,6 +159,9 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
     "cancelRequestedAt": _milliseconds,
     "executionDispatchedAt": _milliseconds,
     "timestamp": _milliseconds,
+    "deliveredAt": _milliseconds,
+    "lastAttemptAt": _milliseconds,
+    "attemptCount": str,
 }
 """The other form of each field's value; null and all other fields stay as they are."""
 

@@ -8,9 +8,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow_provider_wr.sandbox.components import Executions
 from airflow_provider_wr.sandbox.faults import Faults
-from airflow_provider_wr.sandbox.runs import Feed, Run, Stage, now
-from airflow_provider_wr.sandbox.workflow import API_KEY, Behaviour, stage_output, supplier_payments
+from airflow_provider_wr.sandbox.runs import Run, Stage, now
+from airflow_provider_wr.sandbox.stream import Feed, Moving
+from airflow_provider_wr.sandbox.workflow import (
+    API_KEY,
+    Behaviour,
+    as_error,
+    component_output,
+    supplier_payments,
+)
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -29,41 +37,30 @@ class RunCanceled(Exception):
     """A stage asked for its run to end CANCELED; the text is the reason."""
 
 
-@dataclass(frozen=True)
-class Execution:
-    """A run, its feed and the task that moves it."""
-
-    run: Run
-    feed: Feed
-    task: asyncio.Task[None]
-
-
 class Engine:
     """All runs of one sandbox. It must be used on the event loop."""
 
     def __init__(self, speed: float) -> None:
         """`speed` divides the time every stage takes."""
         self._speed = speed
-        self.executions: dict[str, Execution] = {}
+        self.runs: dict[str, Moving[Run]] = {}
 
-    def start(self, workflow: Workflow, *, instantly: bool = False) -> Execution:
+    def start(self, workflow: Workflow, *, instantly: bool = False) -> Moving[Run]:
         """Create and start a run; `instantly` makes its stages take no time at all."""
         run = Run(
             workflow.id,
-            f"bull-{12345 + len(self.executions)}",
+            f"bull-{12345 + len(self.runs)}",
             [Stage(component) for component in workflow.steps],
         )
         feed = Feed(run)
         mover = _Mover(run, feed, pace=0 if instantly else 1 / self._speed)
-        execution = Execution(run, feed, asyncio.create_task(mover.move()))
-        self.executions[run.id] = execution
-        return execution
+        self.runs[run.id] = Moving(run, feed, asyncio.create_task(mover.move()))
+        return self.runs[run.id]
 
     def close(self) -> None:
         """Stop every run where it is and end every stream."""
-        for execution in self.executions.values():
-            execution.task.cancel()
-            execution.feed.close()
+        for moving in self.runs.values():
+            moving.close()
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,7 @@ class _Mover:
             self._fail(stage, behaviour.fail_with)
         if stage.component.body is not None:
             await self._fan_out(stage, stage.component.body, behaviour.count)
-        stage.complete(stage_output(stage.component.module, config, behaviour.count))
+        stage.complete(component_output(stage.component.module, config, behaviour))
         self._changed()
 
     async def _fan_out(self, parent: Stage, body: Component, count: int) -> None:
@@ -119,8 +116,8 @@ class _Mover:
         for error in errors:
             raise error
 
-    def _fail(self, stage: Stage, message: str) -> NoReturn:
-        stage.fail(message)
+    def _fail(self, stage: Stage, reason: Any) -> NoReturn:
+        stage.fail(as_error(reason))
         self._changed()
         raise StageFailed
 
@@ -156,6 +153,7 @@ class World:
         self.api_key = settings.api_key
         self.workflow = supplier_payments()
         self.engine = Engine(settings.speed)
+        self.executions = Executions(settings.speed)
         self.faults = Faults()
         self.requests: deque[dict[str, Any]] = deque(maxlen=MAX_LOGGED_REQUESTS)
         self._closed = asyncio.Event()
@@ -172,3 +170,4 @@ class World:
     def close(self) -> None:
         self._closed.set()
         self.engine.close()
+        self.executions.close()

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_type_hints
 
-ENDPOINTS = ("trigger", "get_run", "stream", "update")
+ENDPOINTS = (
+    *("trigger", "get_run", "stream", "update"),
+    *("execute_component", "get_execution", "stream_execution", "replay_callback", "list_components"),
+)
+_STREAMS = ("stream", "stream_execution")
 
 _ONLY_FOR = {
-    "obey": ("trigger", "update"),
-    "finish_first": ("trigger",),
-    "drop_after": ("stream",),
-    "silent": ("stream",),
-    "lose_terminal": ("stream",),
+    "obey": ("trigger", "update", "execute_component", "replay_callback"),
+    "finish_first": ("trigger", "execute_component"),
+    "drop_after": _STREAMS,
+    "silent": _STREAMS,
+    "lose_terminal": _STREAMS,
     "stages_by_id": ("get_run",),
 }
 
@@ -41,10 +45,14 @@ class Fault:
     """Answer with a proxy's HTML page instead, with `status`, by default 502."""
     reset: bool = False
     """Reset the TCP connection (RST) instead of answering."""
+    close: bool = False
+    """Close the TCP connection (FIN) instead of answering."""
+    echo_key: bool = False
+    """The message of an error repeats the API key of the request."""
     finish_first: bool = False
-    """The run takes no time and has finished before the trigger is answered."""
+    """The run or execution takes no time and has finished before the request that starts it is answered."""
     drop_after: int | None = None
-    """Cut the stream after this many events of the run, in the middle of the response."""
+    """Cut the stream after this many events of the run or execution, in the middle of the response."""
     silent: bool = False
     """Open the stream, then send neither events nor heartbeats."""
     lose_terminal: bool = False
@@ -66,6 +74,8 @@ class Fault:
                 raise ValueError(f"{name} is not for the endpoint {self.endpoint!r}")
         if not settings.keys() - {"endpoint", "times"}:
             raise ValueError("the fault does nothing")
+        if self.echo_key and self.status is None:
+            raise ValueError("echo_key is for an error: give a status, too")
         if self.times == 0:
             raise ValueError("times must be at least 1")
         if self.status is not None and not 200 <= self.status <= 599:

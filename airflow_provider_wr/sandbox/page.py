@@ -43,10 +43,10 @@ _PAGE = Template("""<!doctype html>
 async def run_page(request: Request) -> Response:
     world: World = request.app.state.world
     run_id = request.path_params["run_id"]
-    execution = world.engine.executions.get(run_id)
-    if execution is None:
+    moving = world.engine.runs.get(run_id)
+    if moving is None:
         return HTMLResponse(_PAGE.substitute(live="", main=f"<h1>No run {escape(run_id)}</h1>"), 404)
-    run = execution.run
+    run = moving.subject
     return HTMLResponse(_PAGE.substitute(live="" if run.is_terminal else "yes", main=_main(run.detail())))
 
 

@@ -1,17 +1,11 @@
-"""What a run and its stages are at any moment, the JSON the API shows of them, and the feed of its events."""
+"""What a run and its stages are at any moment, and the JSON the API shows of them."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
-from weakref import WeakSet
-
-from airflow_provider_wr.sandbox import drift
 
 if TYPE_CHECKING:
     from airflow_provider_wr.sandbox.workflow import Component
@@ -26,7 +20,7 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _new_id() -> str:
+def new_id() -> str:
     return str(uuid4())
 
 
@@ -35,10 +29,10 @@ class Stage:
     """One execution of a component within a run."""
 
     component: Component
-    id: str = field(default_factory=_new_id)
+    id: str = field(default_factory=new_id)
     status: StageStatus = "CREATED"
     output: Any = None
-    error: dict[str, str] | None = None
+    error: Any = None
     credit_usage: int = 0
     attempt: int = 1
     event_id: str | None = None
@@ -53,15 +47,15 @@ class Stage:
         """Begin an attempt (1 = first)."""
         self.status = "RUNNING"
         self.attempt = attempt
-        self.event_id = _new_id()
+        self.event_id = new_id()
         self.dispatched_at = self.updated_at = now()
 
     def complete(self, output: Any) -> None:
         self.output = output
         self._end("COMPLETED", self.component.credits)
 
-    def fail(self, message: str) -> None:
-        self.error = {"message": message}
+    def fail(self, error: Any) -> None:
+        self.error = error
         self._end("FAILED", self.component.credits)
 
     def cancel(self) -> None:
@@ -103,7 +97,7 @@ class Run:
     workflow_id: str
     job_id: str
     stages: list[Stage]
-    id: str = field(default_factory=_new_id)
+    id: str = field(default_factory=new_id)
     status: RunStatus = "CREATED"
     cancel_requested_at: str | None = None
     cancel_reason: str | None = None
@@ -162,63 +156,3 @@ class Run:
             "pendingStageCount": sum(not stage.is_terminal for stage in self.stages),
             "failedStageCount": sum(stage.status == "FAILED" for stage in self.stages),
         }
-
-
-@dataclass(frozen=True)
-class Published:
-    """One event, in each form encoded once for all subscribers."""
-
-    event: dict[str, Any]
-    is_terminal: bool
-
-    @cached_property
-    def data(self) -> str:
-        return json.dumps(self.event, ensure_ascii=False, separators=(",", ":"))
-
-    @cached_property
-    def drifted(self) -> str:
-        return drift.text(drift.event(self.event))
-
-
-Subscription = asyncio.Queue["Published | None"]
-"""Events in the order they were published; None says that the server closes the stream."""
-
-
-class Feed:
-    """The events of one run, without replay: a subscriber sees what is published after it subscribed.
-
-    It must be used on the event loop.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        # A subscription lasts as long as its queue is referenced: a client that leaves drops it.
-        self._subscriptions: WeakSet[Subscription] = WeakSet()
-        self._scheduled = False
-
-    def subscribe(self) -> Subscription:
-        subscription: Subscription = asyncio.Queue()
-        self._subscriptions.add(subscription)
-        return subscription
-
-    def changed(self) -> None:
-        """Publish the run's state in the loop's next turn.
-
-        Changes made in one turn become one event: a thousand stages which start together are not a
-        thousand events of a thousand stages each.
-        """
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._publish)
-
-    def close(self) -> None:
-        for subscription in self._subscriptions:
-            subscription.put_nowait(None)
-
-    def _publish(self) -> None:
-        self._scheduled = False
-        if not self._subscriptions:
-            return
-        published = Published(self._run.event(), self._run.is_terminal)
-        for subscription in self._subscriptions:
-            subscription.put_nowait(published)

@@ -1,11 +1,15 @@
-"""A run's events as server-sent events, with heartbeats and with the faults of a stream."""
+"""The events of what moves, as they are published and as server-sent events, with the faults of a stream."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import count, cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from weakref import WeakSet
 
 from sse_starlette import EventSourceResponse
 from sse_starlette.event import ServerSentEvent
@@ -16,29 +20,96 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from airflow_provider_wr.sandbox.faults import Fault
-    from airflow_provider_wr.sandbox.runs import Published, Subscription
 
 
-def event_stream(
-    subscription: Subscription,
-    heartbeat: float,
-    transport: asyncio.Transport,
-    fault: Fault | None,
-    *,
-    drifts: bool,
-) -> EventSourceResponse:
-    """Send what is published, and every `heartbeat` seconds a sign of life, in its two forms by turns."""
-    writer = _DriftingWriter() if drifts else _Writer()
-    silent = fault is not None and fault.silent
-    return EventSourceResponse(
-        _events(subscription, transport, fault, writer),
-        ping=math.inf if silent else heartbeat,
-        ping_message_factory=writer.heartbeats().__next__,
-        sep="\n",
-    )
+class Subject(Protocol):
+    """What a stream tells of: a run or the execution of a component."""
+
+    @property
+    def is_terminal(self) -> bool: ...
+
+    def event(self) -> dict[str, Any]:
+        """Return the data of one event: the subject as it is now."""
 
 
-class _Writer:
+SubjectT = TypeVar("SubjectT", bound=Subject)
+
+
+@dataclass(frozen=True)
+class Published:
+    """One event, in each form encoded once for all subscribers."""
+
+    event: dict[str, Any]
+    is_terminal: bool
+
+    @cached_property
+    def data(self) -> str:
+        return json.dumps(self.event, ensure_ascii=False, separators=(",", ":"))
+
+    @cached_property
+    def drifted(self) -> str:
+        return drift.text(drift.event(self.event))
+
+
+Subscription = asyncio.Queue["Published | None"]
+"""Events in the order they were published; None says that the server closes the stream."""
+
+
+class Feed:
+    """The events of one subject, without replay: a subscriber sees what is published after it subscribed.
+
+    It must be used on the event loop.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        # A subscription lasts as long as its queue is referenced: a client that leaves drops it.
+        self._subscriptions: WeakSet[Subscription] = WeakSet()
+        self._scheduled = False
+
+    def subscribe(self) -> Subscription:
+        subscription: Subscription = asyncio.Queue()
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def changed(self) -> None:
+        """Publish the subject's state in the loop's next turn.
+
+        Changes made in one turn become one event: a thousand stages which start together are not a
+        thousand events of a thousand stages each.
+        """
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._publish)
+
+    def close(self) -> None:
+        for subscription in self._subscriptions:
+            subscription.put_nowait(None)
+
+    def _publish(self) -> None:
+        self._scheduled = False
+        if not self._subscriptions:
+            return
+        published = Published(self._subject.event(), self._subject.is_terminal)
+        for subscription in self._subscriptions:
+            subscription.put_nowait(published)
+
+
+@dataclass(frozen=True)
+class Moving(Generic[SubjectT]):
+    """A subject, its feed and the task that moves it until it has ended."""
+
+    subject: SubjectT
+    feed: Feed
+    task: asyncio.Task[None]
+
+    def close(self) -> None:
+        """Stop it where it is and end its streams."""
+        self.task.cancel()
+        self.feed.close()
+
+
+class RunWriter:
     """Writes the events of one stream as NestJS does: numbered from 1."""
 
     def __init__(self) -> None:
@@ -53,6 +124,7 @@ class _Writer:
         yield self._write(published.data)
 
     def heartbeats(self) -> Iterator[ServerSentEvent]:
+        """Yield the signs of life, in their two forms by turns."""
         while True:
             yield _Lines(":ping")
             yield self._write(":ping")
@@ -61,8 +133,18 @@ class _Writer:
         return _Lines(f"id: {next(self._numbers)}", f"data: {data}")
 
 
-class _DriftingWriter(_Writer):
-    """Writes them as a slightly different server would."""
+class ExecutionWriter(RunWriter):
+    """Writes them as the vendor's pages show those of a component: data alone, and comments as heartbeats."""
+
+    def heartbeats(self) -> Iterator[ServerSentEvent]:
+        return cycle((_Lines(": ping"), _Lines(":ping")))
+
+    def _write(self, data: str) -> ServerSentEvent:
+        return _Lines(f"data: {data}")
+
+
+class DriftingWriter(RunWriter):
+    """Writes either as a slightly different server would."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,11 +173,28 @@ class _Lines(ServerSentEvent):
         return f"{self._text}\n\n".encode()
 
 
+def event_stream(
+    subscription: Subscription,
+    heartbeat: float,
+    transport: asyncio.Transport,
+    fault: Fault | None,
+    writer: RunWriter,
+) -> EventSourceResponse:
+    """Send what is published, and a sign of life every `heartbeat` seconds."""
+    silent = fault is not None and fault.silent
+    return EventSourceResponse(
+        _events(subscription, transport, fault, writer),
+        ping=math.inf if silent else heartbeat,
+        ping_message_factory=writer.heartbeats().__next__,
+        sep="\n",
+    )
+
+
 async def _events(
     subscription: Subscription,
     transport: asyncio.Transport,
     fault: Fault | None,
-    writer: _Writer,
+    writer: RunWriter,
 ) -> AsyncIterator[ServerSentEvent]:
     drop_after = fault.drop_after if fault else None
     silent = fault is not None and fault.silent

@@ -1,4 +1,4 @@
-"""The built-in workflow: its components, what each of them costs and answers, and how its config steers it."""
+"""The built-in workflow: its components, what each of them costs and answers, and how a config steers it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,17 +107,28 @@ def supplier_payments() -> Workflow:
     )
 
 
-def stage_output(module: str, config: dict[str, Any], count: int) -> dict[str, Any]:
-    """What a completed stage returns; an HTTP_REQUEST echoes the whole config it ran with."""
+def component_output(module: str, config: dict[str, Any], behaviour: Behaviour) -> Any:
+    """What a component returns; an HTTP_REQUEST and an API_CALL echo the whole config they ran with."""
+    if behaviour.answers:
+        return behaviour.answer_with
     match module:
+        case "RANDOM_UUID":
+            return {"uuid": str(uuid4())}
+        case "API_CALL":
+            return {"data": config}
         case "GET_EVM_ACCOUNT_BALANCE":
             return {"balance": "1250000000000000000"}
         case "FOR_EACH":
-            return {"count": count}
+            return {"count": behaviour.count}
         case "SEND_EVM_TRANSACTION":
             return {"transactionHash": f"0x{secrets.token_hex(32)}"}
         case _:
             return config
+
+
+def as_error(reason: Any) -> Any:
+    """Return the error of what failed: a text as its message, any other JSON as it is."""
+    return {"message": reason} if isinstance(reason, str) else reason
 
 
 def update_problems(changes: dict[str, Any]) -> Iterator[str]:
@@ -149,8 +161,11 @@ class Behaviour:
     """The stage runs on after that until an update of its component ends the hold."""
     fail_attempts: int = 0
     """How many attempts fail, and are repeated, before the one that counts."""
-    fail_with: str | None = None
-    """The stage ends FAILED with this message."""
+    fail_with: Any = None
+    """It ends FAILED with this message, or with this error if it is no text."""
+    answers: bool = False
+    answer_with: Any = None
+    """Its output, where it `answers` with one that the config names."""
     cancel_run: str | None = None
     """The run ends CANCELED for this reason."""
     count: int = 5
@@ -163,7 +178,9 @@ class Behaviour:
             seconds=_number(config, "seconds", cls.seconds),
             hold=_flag(config, "hold"),
             fail_attempts=_integer(config, "failAttempts", cls.fail_attempts, MAX_ATTEMPTS),
-            fail_with=_text(config, "failWith"),
+            fail_with=config.get("failWith"),
+            answers="answerWith" in config,
+            answer_with=config.get("answerWith"),
             cancel_run=_text(config, "cancelRun"),
             count=_integer(config, "count", cls.count, MAX_COUNT),
         )

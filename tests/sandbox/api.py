@@ -55,6 +55,31 @@ class Api:
         """Open the run's stream; the subscription is active once this returns."""
         return self.call("GET", f"/v1/sdk/workflows/executions/{run_id}/stream", stream=True)
 
+    def execute(
+        self,
+        module: str = "RANDOM_UUID",
+        input: dict[str, Any] | None = None,
+        config: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> requests.Response:
+        """Execute a component alone; it takes no time unless its config says so."""
+        config = {"seconds": 0, **(config or {})}
+        body = {"module": module, "input": input or {}, "config": config, **options}
+        return self.call("POST", "/v1/sdk/components", json=body)
+
+    def execution(self, execution_id: str) -> dict[str, Any]:
+        response = self.call("GET", f"/v1/sdk/components/executions/{execution_id}")
+        response.raise_for_status()
+        record: dict[str, Any] = response.json()
+        return record
+
+    def stream_execution(self, execution_id: str) -> requests.Response:
+        """Open the execution's stream; the subscription is active once this returns."""
+        return self.call("GET", f"/v1/sdk/components/executions/{execution_id}/stream", stream=True)
+
+    def replay(self, execution_id: str) -> requests.Response:
+        return self.call("POST", f"/v1/sdk/components/executions/{execution_id}/replay-callback", json={})
+
     def finish(self, run_id: str) -> dict[str, Any]:
         """Wait for the run's end and return the run."""
         with self.stream(run_id) as stream:
@@ -67,6 +92,15 @@ class Api:
 
 def events(stream: requests.Response) -> Iterator[dict[str, Any]]:
     """Yield the events of a stream until it ends, without its heartbeats."""
-    for line in stream.iter_lines(chunk_size=1):
+    return _events(stream.iter_lines(chunk_size=1))
+
+
+def events_of(text: str) -> Iterator[Any]:
+    """Yield the events of a stream that has ended, without its heartbeats."""
+    return _events(iter(text.encode().split(b"\n")))
+
+
+def _events(lines: Iterator[bytes]) -> Iterator[Any]:
+    for line in lines:
         if line.startswith(b"data: ") and line != b"data: :ping":
             yield json.loads(line.removeprefix(b"data: "))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests
 
-from airflow_provider_wr.sandbox.faults import Fault
+from airflow_provider_wr.sandbox.faults import ENDPOINTS, Fault
+from airflow_provider_wr.sandbox.server import Sandbox
 
-from .api import events
-
-if TYPE_CHECKING:
-    from .api import Api
+from .api import Api, events
 
 
 def call(api: Api, endpoint: str) -> requests.Response:
@@ -24,11 +22,26 @@ def call(api: Api, endpoint: str) -> requests.Response:
             return api.update("Quote", name="New")
         case "get_run":
             return api.call("GET", f"/v1/sdk/workflows/executions/{api.trigger()}")
-        case _:
+        case "stream":
             return api.stream(api.trigger())
+        case "execute_component":
+            return api.execute()
+        case "list_components":
+            return api.call("GET", "/v1/system/components")
+        case "get_execution":
+            return api.call("GET", f"/v1/sdk/components/executions/{ended_execution(api)}")
+        case "stream_execution":
+            return api.stream_execution(ended_execution(api))
+        case _:
+            return api.replay(ended_execution(api))
 
 
-@pytest.mark.parametrize("endpoint", ["trigger", "get_run", "stream", "update"])
+def ended_execution(api: Api) -> str:
+    execution_id: str = api.execute(callbackUrl="http://127.0.0.1:1/", waitForMs=10_000).json()["id"]
+    return execution_id
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_a_fault_spoils_as_many_calls_as_told(api: Api, endpoint: str) -> None:
     api.sandbox.control.fault(endpoint, status=503, times=2)
     assert [call(api, endpoint).status_code // 100 for _ in range(3)] == [5, 5, 2]
@@ -73,6 +86,23 @@ def test_a_reset_connection(api: Api, obey: bool) -> None:
 
 
 @pytest.mark.parametrize("obey", [False, True])
+@pytest.mark.parametrize(("how", "words"), [("reset", "reset by peer"), ("close", "closed connection")])
+def test_an_execution_whose_answer_is_lost(api: Api, how: str, words: str, obey: bool) -> None:
+    api.sandbox.control.fault("execute_component", **{how: True}, obey=obey)
+    with pytest.raises(requests.ConnectionError, match=words):
+        api.execute()
+    assert len(api.sandbox.control.executions()) == obey
+    assert [request["status"] for request in api.sandbox.control.requests()] == [None]
+
+
+@pytest.mark.parametrize("endpoint", ["trigger", "execute_component"])
+def test_an_error_may_repeat_the_key(api: Api, endpoint: str) -> None:
+    api.sandbox.control.fault(endpoint, status=401, echo_key=True)
+    expected = {"error": "UNAUTHORIZED", "message": f"Invalid API key: {api.sandbox.api_key}"}
+    assert call(api, endpoint).json() == expected
+
+
+@pytest.mark.parametrize("obey", [False, True])
 def test_a_status_may_hide_that_the_request_was_obeyed(api: Api, obey: bool) -> None:
     api.sandbox.control.fault("update", status=500, obey=obey)
     assert call(api, "update").status_code == 500
@@ -110,6 +140,37 @@ def test_a_run_may_end_before_its_trigger_is_answered(api: Api) -> None:
     assert len(run["runStages"]) == 9
 
 
+def test_an_execution_may_end_before_its_request_is_answered(api: Api) -> None:
+    api.sandbox.control.fault("execute_component", finish_first=True)
+    assert api.execute(config={"seconds": 60}).json()["status"] == "COMPLETED"
+
+
+def test_an_execution_may_begin_long_before_its_answer(api: Api) -> None:
+    api.sandbox.control.fault("execute_component", delay=60, obey=True)
+    with pytest.raises(requests.ReadTimeout):
+        api.call("POST", "/v1/sdk/components", json={"module": "RANDOM_UUID"}, timeout=0.2)
+    assert len(api.sandbox.control.executions()) == 1
+
+
+def test_the_stream_of_an_execution_cut_before_its_end(api: Api) -> None:
+    api.sandbox.control.fault("stream_execution", drop_after=0)
+    execution_id = api.execute(config={"seconds": 60}).json()["id"]
+    with api.stream_execution(execution_id) as stream, pytest.raises(requests.exceptions.ChunkedEncodingError):
+        list(events(stream))
+
+
+def test_the_terminal_event_of_an_execution_may_be_lost() -> None:
+    with Sandbox(heartbeat=0.1) as sandbox:
+        api = Api(sandbox)
+        sandbox.control.fault("stream_execution", lose_terminal=True)
+        execution_id = api.execute(config={"seconds": 0.2}).json()["id"]
+        with api.stream_execution(execution_id) as stream:
+            lines = stream.iter_lines(chunk_size=1, decode_unicode=True)
+            while api.execution(execution_id)["status"] != "COMPLETED":
+                assert "COMPLETED" not in next(lines)
+            assert all("COMPLETED" not in next(lines) for _ in range(8))
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_stream_cut_after_some_events(api: Api, count: int) -> None:
     api.sandbox.control.fault("stream", drop_after=count)
@@ -135,6 +196,8 @@ def test_a_stream_cut_after_some_events(api: Api, count: int) -> None:
         ({"endpoint": "stream", "stages_by_id": True}, "stages_by_id"),
         ({"endpoint": "trigger", "drift": "yes"}, "drift"),
         ({"endpoint": "get_run", "status": 500, "obey": True}, "obey"),
+        ({"endpoint": "get_execution", "drop_after": 1}, "drop_after"),
+        ({"endpoint": "get_run", "echo_key": True}, "echo_key"),
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(api: Api, settings: dict[str, Any], words: str) -> None:

@@ -71,6 +71,13 @@ def test_a_failed_stage_says_why(api: Api) -> None:
     assert quote["output"] is None
 
 
+def test_outputs_and_errors_may_be_any_json(api: Api) -> None:
+    api.configure({"Quote": {"answerWith": None}, "Balance": {"failWith": ["no", {"n": 1}]}})
+    quote, balance, *_ = api.finish(api.trigger())["runStages"]
+    assert (quote["status"], quote["output"]) == ("COMPLETED", None)
+    assert (balance["status"], balance["error"]) == ("FAILED", ["no", {"n": 1}])
+
+
 def test_a_canceled_run_says_why_and_when(api: Api) -> None:
     api.configure({"Quote": {"cancelRun": "wrong supplier"}})
     run = api.finish(api.trigger())
