@@ -147,6 +147,19 @@ def to_seconds(value: Any, name: str) -> float:
     return seconds
 
 
+def check_credits(value: Any) -> float | None:
+    """Return ``max_credits``, given as a number or its text; raises ``ValueError`` for what is no amount."""
+    if value is None:
+        return None
+    try:
+        credits = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        credits = math.nan
+    if not 0 <= credits < math.inf:
+        raise ValueError(f"max_credits should be an amount of credits, such as 25, and is {value!r}")
+    return credits
+
+
 def check_modules(value: Any) -> tuple[str, ...]:
     """Return ``harmless_modules``; raises ``ValueError`` for a text, whose letters are no modules."""
     if isinstance(value, str):

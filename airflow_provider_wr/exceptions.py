@@ -12,6 +12,7 @@ WRError
 ├── WRServerError            5xx
 ├── WRProtocolError          an answer that is not what the protocol promises
 ├── WRTriggerUnknownError    a trigger request whose outcome cannot be known
+├── WRCreditLimitError       what is waited for has used more credits than ``max_credits``
 └── WRRunEndedError          a run that ended, but not well
     ├── WRRunFailedError
     └── WRRunCanceledError
@@ -262,6 +263,26 @@ class WRTriggerUnknownError(WRError, AirflowFailException):
     @property
     def cause(self) -> str:
         return f"{_DOUBT} ({self._connection}): {self.why}" if self.conn_id else self.message
+
+
+class WRCreditLimitError(WRError):
+    """
+    What a task waits for has used more credits than the task's ``max_credits``.
+
+    Only the wait ends. White Rabbit has no call to cancel, so a run that is active goes on and uses more credits.
+
+    :param credits: what was used when it was last seen; None where an event does not say.
+    :param max_credits: the task's limit; None where an event does not say.
+    """
+
+    retryable = False
+
+    def __init__(
+        self, message: str, *, credits: float | None = None, max_credits: float | None = None, **facts: Any
+    ) -> None:
+        super().__init__(message, **facts)
+        self.credits = credits
+        self.max_credits = max_credits
 
 
 class WRRunEndedError(WRError):

@@ -51,7 +51,7 @@ class Outcome:
     row: str
     """Its row in the table of the page."""
     happens: str
-    """finish, wait, mend_network, refuse_key or refuse_key_for_a_while: what is done while all wait."""
+    """finish, wait, spend, mend_network, refuse_key or refuse_key_for_a_while: what is done while all wait."""
     sensor: End
     operator: End | None = None
     """None where the operator lacks the option."""
@@ -122,6 +122,15 @@ def _skipped(*says: str) -> End:
     return End("skipped", 1, None, says)
 
 
+_OVER_CREDITS = End(
+    *("failed", 1, None),
+    (
+        FIRST,
+        "WRCreditLimitError: run RUN has used 1 credit, more than max_credits=0.5, and goes on: "
+        "White Rabbit has no call to cancel it; see URL/runs/RUN",
+    ),
+)
+
 _REFUSED = End("failed", 0, None, (FIRST, f"WRAuthError: {REFUSED}"))
 
 OUTCOMES = [
@@ -169,6 +178,14 @@ OUTCOMES = [
         sensor=End("success", 1, "CANCELED", (FIRST, ENDED["CANCELED"])),
         workers=ENDED_BY_TRIGGER,
         config=CANCELING,
+    ),
+    Outcome(
+        name="over_credits",
+        row="more than `max_credits` used",
+        happens="spend",
+        sensor=_OVER_CREDITS,
+        operator=_OVER_CREDITS,
+        runs=3,
     ),
     Outcome(
         name="timeout",

@@ -198,6 +198,7 @@ class WRHook(BaseHook):
         deadline: float | None = None,
         on_event: OnEvent | None = None,
         was_found: bool = False,
+        max_credits: float | None = None,
     ) -> Run:
         """
         Wait until a run has ended, and return it whatever its status. Survives dropped streams and outages.
@@ -208,11 +209,19 @@ class WRHook(BaseHook):
         :param on_event: called with each event of the stream; its exceptions end the wait.
         :param was_found: whether the Airflow connection is known to exist. If so, "not found" is treated as a
             failed lookup and retried.
+        :param max_credits: stop waiting once an active run has used more credits than this; None for no limit.
 
-        Raises :class:`~airflow_provider_wr.exceptions.WRTimeoutError` after the deadline. The run keeps running.
+        Raises :class:`~airflow_provider_wr.exceptions.WRTimeoutError` after the deadline, and
+        :class:`~airflow_provider_wr.exceptions.WRCreditLimitError` when the run has used too many credits. The run
+        keeps running.
         """
         return self._wait_for(
-            watch_run(run_id), timeout=timeout, deadline=deadline, on_event=on_event, was_found=was_found
+            watch_run(run_id),
+            timeout=timeout,
+            deadline=deadline,
+            on_event=on_event,
+            was_found=was_found,
+            max_credits=max_credits,
         )
 
     def _wait_for(
@@ -223,8 +232,11 @@ class WRHook(BaseHook):
         deadline: float | None,
         on_event: OnEvent | None,
         was_found: bool,
+        max_credits: float | None,
     ) -> S:
-        steps = rules.wait(watched, within=_seconds_left(timeout, deadline), limit=timeout)
+        steps = rules.wait(
+            watched, within=_seconds_left(timeout, deadline), limit=timeout, max_credits=max_credits
+        )
         progress = Progress()
         stream: RequestsStream | None = None
         follower: Follower | None = None
@@ -247,7 +259,7 @@ class WRHook(BaseHook):
                             stream = self._transport.open_stream(
                                 watched.stream, self.settings, silence=rules.SILENCE, within=step.within
                             )
-                            follower = Follower(watched, progress, on_event)
+                            follower = Follower(watched, progress, on_event, max_credits=max_credits)
                         case Read():
                             result = self._transport.send(watched.read, self.settings, within=step.within)
                             progress.update(result)
@@ -419,10 +431,16 @@ class WRAsyncHook:
         deadline: float | None = None,
         on_event: OnEvent | None = None,
         was_found: bool = False,
+        max_credits: float | None = None,
     ) -> Run:
         """Wait until a run has ended; see :meth:`WRHook.wait_for_run`."""
         return await self._wait_for(
-            watch_run(run_id), timeout=timeout, deadline=deadline, on_event=on_event, was_found=was_found
+            watch_run(run_id),
+            timeout=timeout,
+            deadline=deadline,
+            on_event=on_event,
+            was_found=was_found,
+            max_credits=max_credits,
         )
 
     async def _wait_for(
@@ -433,8 +451,11 @@ class WRAsyncHook:
         deadline: float | None,
         on_event: OnEvent | None,
         was_found: bool,
+        max_credits: float | None,
     ) -> S:
-        steps = rules.wait(watched, within=_seconds_left(timeout, deadline), limit=timeout)
+        steps = rules.wait(
+            watched, within=_seconds_left(timeout, deadline), limit=timeout, max_credits=max_credits
+        )
         progress = Progress()
         stream: AiohttpStream | None = None
         follower: Follower | None = None
@@ -457,7 +478,7 @@ class WRAsyncHook:
                             stream = await self._shared.open_stream(
                                 watched.stream, silence=rules.SILENCE, within=step.within
                             )
-                            follower = Follower(watched, progress, on_event)
+                            follower = Follower(watched, progress, on_event, max_credits=max_credits)
                         case Read():
                             result = await self._shared.send(watched.read, within=step.within)
                             progress.update(result)

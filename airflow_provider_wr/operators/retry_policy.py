@@ -9,9 +9,10 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 from typing import Any
 
-from airflow_provider_wr.api.models import Run, RunStage, StageStatus
+from airflow_provider_wr.api.models import Run, RunStage, RunStatus, StageStatus
 from airflow_provider_wr.api.text import printable
-from airflow_provider_wr.exceptions import WRRunEndedError, run_ended_error
+from airflow_provider_wr.exceptions import WRCreditLimitError, WRRunEndedError, run_ended_error
+from airflow_provider_wr.waiting import credit_limit
 
 #: Modules without an effect: those that only read, and those that White Rabbit's own engine runs (its pages on
 #: workflow components). Any other counts as having one.
@@ -32,16 +33,26 @@ class RetryPolicy:
     :param retry_run: "if_harmless", "always" or "never".
     :param harmless_modules: modules without an effect beside ``HARMLESS_MODULES``; ``*`` stands for any text.
     :param show_outputs: whether an error may show the outputs of stages.
+    :param max_credits: credits above which a run is an error whatever its status; None for none.
     :param link_to: returns the URL of a run's page; None where there is none.
     """
 
     retry_run: str
     harmless_modules: Sequence[str] = ()
     show_outputs: bool = True
+    max_credits: float | None = None
     link_to: Callable[[Run], str | None] = lambda run: None
 
-    def error(self, run: Run) -> WRRunEndedError:
-        """Return what the task fails with; it is ``retryable`` where a retry may start another run."""
+    def error(self, run: Run) -> WRRunEndedError | WRCreditLimitError | None:
+        """
+        Return what the task fails with; it is ``retryable`` where a retry may start another run.
+
+        None for a run that is a success.
+        """
+        if credit_limit.exceeds(run, self.max_credits):
+            return credit_limit.ended_error(run, self.max_credits, self.link_to(run))
+        if run.status == RunStatus.COMPLETED:
+            return None
         effects = [] if self.retry_run == "always" else self._effects(run)
         if self.retry_run == "never":
             advice = f"No retry: retry_run='never'. {_HOW_TO_GO_ON}"

@@ -130,7 +130,7 @@ class RunStore:
                 self._stop(found, f"{what} {found['at']}", cleared, on_unknown_trigger)
             return None
         if run.is_terminal and ((cleared and found["delivered"]) or run.status != RunStatus.COMPLETED):
-            if not cleared and not (error := policy.error(run)).retryable:
+            if not cleared and (error := policy.error(run)) is not None and not error.retryable:
                 raise error
             log.info("Run %s of an earlier try ended %s: starting a new one", run.id, run.status)
             return None

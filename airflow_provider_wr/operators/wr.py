@@ -20,6 +20,7 @@ from airflow_provider_wr.arguments import (
     Given,
     Prepared,
     check_choice,
+    check_credits,
     check_modules,
     check_rendered,
     is_mapped,
@@ -168,7 +169,10 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
     :param on_changed_updates: what to do when a run of an earlier try was started with other updates than those of
         this try: "fail", "resume" it with its own values, or "restart", which starts another.
     :param stage_outputs: False leaves the outputs of the stages out of the XCom ``run`` and of errors.
-        Default: True. Like ``deferrable`` and ``timeout`` it is for a task that waits: one that does not warns.
+        Default: True. Like ``deferrable``, ``timeout`` and ``max_credits`` it is for a task that waits: one that does not warns.
+    :param max_credits: credits above which the task fails, without retries, as soon as it sees that the run used
+        more, whatever the run's status. It stops nothing: an active run goes on. Clear the task with a higher
+        limit to wait for the same run again. None for no limit.
     :param allow_concurrent_updates: update also while other runs are under way, and do not warn of it: right where
         all runs set the same values.
     """
@@ -183,6 +187,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         "retry_run": lambda value: check_choice(value, "retry_run", "if_harmless", "always", "never"),
         "harmless_modules": check_modules,
         "on_unknown_trigger": lambda value: check_choice(value, "on_unknown_trigger", "fail", "retrigger"),
+        "max_credits": check_credits,
         "on_changed_updates": lambda value: check_choice(value, "on_changed_updates", "fail", "resume", "restart"),
     }
 
@@ -201,12 +206,18 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         on_unknown_trigger: str = "fail",
         on_changed_updates: str = "fail",
         stage_outputs: bool = UNSET,
+        max_credits: float | str | None = None,
         allow_concurrent_updates: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if not wait_for_completion and not is_mapped(self):
-            given = {"deferrable": deferrable, "timeout": timeout, "stage_outputs": stage_outputs}
+            given = {
+                "deferrable": deferrable,
+                "timeout": timeout,
+                "stage_outputs": stage_outputs,
+                "max_credits": UNSET if max_credits is None else max_credits,
+            }
             # Defaults of a DAG are meant for others of its tasks, too.
             own = {name: given[name] for name in given if name not in (kwargs.get("default_args") or ())}
             _warn_of_unused(self.task_id, own)
@@ -224,6 +235,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         self.on_unknown_trigger = self._CHECKS["on_unknown_trigger"](on_unknown_trigger)
         self.on_changed_updates = self._CHECKS["on_changed_updates"](on_changed_updates)
         self.stage_outputs = stage_outputs is UNSET or stage_outputs
+        self.max_credits: float | None = self._CHECKS["max_credits"](max_credits)
         self.allow_concurrent_updates = allow_concurrent_updates
         self._kill_note: str | None = None
         self._given = Given(is_mapped(self), workflow_id=workflow_id, component_updates=component_updates)
@@ -350,6 +362,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
             self.retry_run,
             (*self.harmless_modules, *(settings.harmless_modules if settings else ())),
             show_outputs=self.stage_outputs,
+            max_credits=self.max_credits,
             link_to=lambda run: settings.run_link(run.id, self.workflow_id) if settings else None,
         )
 
@@ -402,7 +415,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
         self._kill_note = f"Run {run_id} {still_running(link)}"
         try:
-            return hook.wait_for_run(run_id, timeout=self.timeout, deadline=deadline)
+            return hook.wait_for_run(run_id, timeout=self.timeout, deadline=deadline, max_credits=self.max_credits)
         except AirflowTaskTimeout:
             return self._final_read(run_id)
         finally:
@@ -419,7 +432,9 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
         try:
             with WRHook(self.wr_conn_id, workflow_id=self.workflow_id) as hook:
-                return hook.wait_for_run(run_id, timeout=self._limit, deadline=0, was_found=True)
+                return hook.wait_for_run(
+                    run_id, timeout=self._limit, deadline=0, was_found=True, max_credits=self.max_credits
+                )
         except WRTimeoutError as error:
             text = timed_out("the wait", self._limit, last_known(error, before))
         raise (WRTimeoutError if self._limit == self.timeout else AirflowTaskTimeout)(text)
@@ -427,7 +442,9 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
     def _defer(self, run_id: str, deadline: float | None) -> NoReturn:
         from airflow_provider_wr.triggers.wr import WRRunTrigger, defer
 
-        trigger = WRRunTrigger(run_id=run_id, wr_conn_id=self.wr_conn_id, deadline=deadline)
+        trigger = WRRunTrigger(
+            run_id=run_id, wr_conn_id=self.wr_conn_id, deadline=deadline, max_credits=self.max_credits
+        )
         defer(self, trigger)
 
     def _read(self, hook: WRHook, run_id: str) -> Run | None:
@@ -449,8 +466,8 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
         self._run = run
         self._push(context, run=run.as_xcom(stage_outputs=self.stage_outputs))
-        if run.status != "COMPLETED":
-            raise self._retry_policy().error(run)
+        if (error := self._retry_policy().error(run)) is not None:
+            raise error
         RunStore(context, durable=self.durable).record_success()
         log.info("%s", run.ending)
         return run.id
@@ -498,7 +515,7 @@ def _check_updates(updates: Any) -> None:
 
 def _warn_of_unused(task_id: str | None, given: Mapping[str, Any]) -> None:
     """Warn of arguments that are for a task that waits, given to one that does not."""
-    names = [name for name in ("timeout", "stage_outputs") if given.get(name, UNSET) is not UNSET]
+    names = [name for name in ("timeout", "stage_outputs", "max_credits") if given.get(name, UNSET) is not UNSET]
     if given.get("deferrable", UNSET) is True:
         names.insert(0, "deferrable")
     if names:

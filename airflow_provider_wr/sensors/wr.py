@@ -22,7 +22,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_wr.api.ids import check_run_id
-from airflow_provider_wr.arguments import UNSET, Prepared, check_rendered, to_seconds, warn_author
+from airflow_provider_wr.arguments import UNSET, Prepared, check_credits, check_rendered, to_seconds, warn_author
 from airflow_provider_wr.exceptions import (
     WRConnectionError,
     WRError,
@@ -66,6 +66,8 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
     :param stage_outputs: False leaves the outputs of the stages out of the result.
     :param timeout: seconds to wait, as a number, its text or a ``timedelta``.
         Default: Airflow's ``[sensors] default_timeout``.
+    :param max_credits: credits above which the task fails, without retries, as soon as it sees that the run used
+        more, whatever the run's status. It stops nothing: an active run goes on. None for no limit.
     """
 
     template_fields: Sequence[str] = ("run_id", "wr_conn_id")
@@ -85,6 +87,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         allowed_statuses: Sequence[str] = ("COMPLETED",),
         stage_outputs: bool = True,
         timeout: float | str | timedelta = UNSET,
+        max_credits: float | str | None = None,
         **kwargs: Any,
     ) -> None:
         if timeout is not UNSET:
@@ -95,6 +98,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         self.deferrable = deferrable or start_from_trigger or end_from_trigger
         self.allowed_statuses = _check_statuses(allowed_statuses)
         self.stage_outputs = stage_outputs
+        self.max_credits = check_credits(max_credits)
         self._found: Run | WRError | None = None
         self._link: str | None = None
         self._kill_note: str | None = None
@@ -109,7 +113,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
     def partial(cls, **kwargs: Any) -> Any:
         """Prepare a mapped sensor, which Airflow cannot start in the triggerer."""
         prepared = Prepared(super().partial, kwargs)
-        prepared.check(timeout=_check_timeout, allowed_statuses=_check_statuses)
+        prepared.check(timeout=_check_timeout, allowed_statuses=_check_statuses, max_credits=check_credits)
         if prepared.get("start_from_trigger"):
             reason = "Airflow cannot do so for a mapped task"
             warn_author(_needs_worker("start", kwargs.get("task_id"), reason))
@@ -172,8 +176,11 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
             with no_retries():
                 raise found
         run = found or self._read()
+        if run is not None:
+            self._check_credits(run)
         if run is not None and run.is_terminal:
-            return PokeReturnValue(is_done=True, xcom_value=self._result(run))
+            result = self._result(run)
+            return PokeReturnValue(is_done=True, xcom_value=result)
         if self.deferrable:
             if time.time() >= self._started + self._limit:
                 raise self._timed_out(self._limit, self._known.text(self._link))
@@ -267,6 +274,18 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         self._progress.update(run)
         return run
 
+    def _check_credits(self, run: Run) -> None:
+        from airflow_provider_wr.waiting import credit_limit
+        from airflow_provider_wr.waiting.rules import still_running
+
+        if not credit_limit.exceeds(run, self.max_credits):
+            return
+        self._run = run
+        if run.is_terminal:
+            raise not_retried(credit_limit.ended_error(run, self.max_credits, self._link))
+        goes_on = still_running(self._link)
+        raise not_retried(credit_limit.running_error(f"run {self.run_id}", run, self.max_credits, goes_on))
+
     def _final_read(self, context: Context, before: WRTimeoutError | None = None) -> dict[str, Any]:
         """
         Return the run if it has ended after all, now that the least of the task's two limits has passed.
@@ -277,8 +296,10 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         from airflow_provider_wr.waiting.rules import last_known
 
         try:
-            with WRHook(self.wr_conn_id) as hook:
-                self._found = hook.wait_for_run(self.run_id, timeout=self._limit, deadline=0, was_found=True)
+            with no_retries(), WRHook(self.wr_conn_id) as hook:
+                self._found = hook.wait_for_run(
+                    self.run_id, timeout=self._limit, deadline=0, was_found=True, max_credits=self.max_credits
+                )
         except WRTimeoutError as error:
             self._push_link(context)
             raise self._timed_out(self._limit, last_known(error, before)) from None
@@ -365,6 +386,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
             "end_from_trigger": self.end_from_trigger,
             "allowed_statuses": list(self.allowed_statuses),
             "stage_outputs": self.stage_outputs,
+            "max_credits": self.max_credits,
         }
 
     @property

@@ -19,6 +19,7 @@ from airflow_provider_wr import exceptions
 from airflow_provider_wr.api.sanitize import sanitize
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.links.wr import WRRunLink
+from airflow_provider_wr.waiting import credit_limit
 from airflow_provider_wr.waiting.rules import still_running
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class WRRunTrigger(BaseTrigger):
     :param end_from_trigger: end the task here when the run ended as allowed, with the run as its result.
     :param allowed_statuses: the endings that end the task; any other is left to the worker.
     :param stage_outputs: False leaves the outputs of the stages out of the result.
+    :param max_credits: credits above which the wait ends in a ``WRCreditLimitError``; None for none.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class WRRunTrigger(BaseTrigger):
         end_from_trigger: bool = False,
         allowed_statuses: Sequence[str] = ("COMPLETED",),
         stage_outputs: bool = True,
+        max_credits: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.run_id = run_id
@@ -75,6 +78,7 @@ class WRRunTrigger(BaseTrigger):
         self.end_from_trigger = end_from_trigger
         self.allowed_statuses = tuple(allowed_statuses)
         self.stage_outputs = stage_outputs
+        self.max_credits = max_credits
         self._hook: Any = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -87,6 +91,7 @@ class WRRunTrigger(BaseTrigger):
             "end_from_trigger": self.end_from_trigger,
             "allowed_statuses": list(self.allowed_statuses),
             "stage_outputs": self.stage_outputs,
+            "max_credits": self.max_credits,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -101,14 +106,18 @@ class WRRunTrigger(BaseTrigger):
                     timeout=None,
                     deadline=deadline,
                     was_found=self.deadline is not None,  # by the worker that deferred
+                    max_credits=self.max_credits,
                 )
         except exceptions.WRError as failure:
             # Any other exception is a fault of ours: Airflow fails the task with its traceback.
             error = failure
-        if self.end_from_trigger and error is None and run.status in self.allowed_statuses:
+        if self.end_from_trigger and error is None and self._succeeds(run):
             yield await self._success(run)
         else:
             yield TriggerEvent(WaitEnd(self.run_id, deadline, error).to_event())
+
+    def _succeeds(self, run: Run) -> bool:
+        return run.status in self.allowed_statuses and not credit_limit.exceeds(run, self.max_credits)
 
     async def _success(self, run: Run) -> TriggerEvent:
         """Store the task's XComs, and return the event that ends it."""
@@ -225,6 +234,7 @@ _KINDS = {
         exceptions.WRError,
         exceptions.WRAuthError,
         exceptions.WRConnectionError,
+        exceptions.WRCreditLimitError,
         exceptions.WRNotFoundError,
         exceptions.WRProtocolError,
         exceptions.WRRateLimitError,
@@ -236,4 +246,5 @@ _KINDS = {
 #: What an event says of an error: no body of the API, which may be large and hold anything.
 _FACTS = (
     *("message", "method", "path", "status_code", "errors", "retry_after", "conn_id", "last_status", "last_known"),
+    *("credits", "max_credits"),
 )

@@ -26,6 +26,7 @@ from airflow_provider_wr.api.watched import State, Watched
 from airflow_provider_wr.exceptions import (
     WRAuthError,
     WRConnectionError,
+    WRCreditLimitError,
     WRError,
     WRNotFoundError,
     WRProtocolError,
@@ -33,6 +34,7 @@ from airflow_provider_wr.exceptions import (
     WRServerError,
     WRTimeoutError,
 )
+from airflow_provider_wr.waiting import credit_limit
 from airflow_provider_wr.waiting.backoff import pause
 from airflow_provider_wr.waiting.progress import Progress
 
@@ -117,11 +119,13 @@ class StreamEnd:
     :param saw_terminal: whether an event reported a terminal status.
     :param is_quiet: whether only heartbeats arrived for :data:`MAX_QUIET` seconds; the stream is still open.
     :param error: why the stream broke; None when the server closed it.
+    :param over_limit: an event that reports more credits than the wait allows; None if none did.
     """
 
     saw_terminal: bool = False
     is_quiet: bool = False
     error: WRError | None = None
+    over_limit: State | None = None
 
 
 def advance(steps: Generator[Step, Any, T], result: Any) -> Step | T:
@@ -144,6 +148,7 @@ def wait(
     *,
     within: float | None,
     limit: float | None = None,
+    max_credits: float | None = None,
     clock: Callable[[], float] = time.monotonic,
     jitter: Callable[[], float] = random.random,
 ) -> Generator[Step, Any, T]:
@@ -154,12 +159,14 @@ def wait(
 
     :param within: seconds until the deadline; None for none. One read happens even if it has already passed.
     :param limit: the timeout in seconds that the error message names; None to name none.
+    :param max_credits: credits above which to stop waiting for an active run; None for no limit.
     :param clock: returns monotonic seconds.
     :param jitter: returns a random number from 0 to 1.
 
-    Raises :class:`WRTimeoutError` after the deadline, and any read error that is not transient.
+    Raises :class:`WRTimeoutError` after the deadline, :class:`WRCreditLimitError` when more credits were used than
+    allowed, and any read error that is not transient.
     """
-    state = _Wait(watched, within, clock, jitter)
+    state = _Wait(watched, within, max_credits, clock, jitter)
     try:
         return (yield from _wait_until_terminal(state))
     except _DeadlinePassed:
@@ -220,6 +227,8 @@ def _follow(state: _Wait[T]) -> Generator[Step, Any, T | StreamEnd]:
         if (ended := (yield from state.read())) is not None:
             return ended
         end: StreamEnd = yield FollowStream(state.left())
+        if end.over_limit is not None:
+            raise state.over_limit(end.over_limit)
         if not end.is_quiet:
             return end
 
@@ -234,6 +243,8 @@ def _final_read(state: _Wait[T]) -> Generator[Step, Any, T | None]:
             try:
                 yield from state.connect()
                 return (yield from state.read())
+            except WRCreditLimitError:
+                raise
             except WRError as error:
                 state.known.record_error(error)
                 if not state.reload_key(error):
@@ -252,6 +263,7 @@ class _Wait(Generic[T]):
         "_connect",
         "_jitter",
         "_key_read_at",
+        "_max_credits",
         "_started",
         "_watched",
         "clock",
@@ -263,9 +275,15 @@ class _Wait(Generic[T]):
     )
 
     def __init__(
-        self, watched: Watched[T], within: float | None, clock: Callable[[], float], jitter: Callable[[], float]
+        self,
+        watched: Watched[T],
+        within: float | None,
+        max_credits: float | None,
+        clock: Callable[[], float],
+        jitter: Callable[[], float],
     ) -> None:
         self._watched = watched
+        self._max_credits = max_credits
         self._jitter = jitter
         self._started = clock()
         self._connect = True
@@ -312,7 +330,15 @@ class _Wait(Generic[T]):
         current: T = yield Read(self.left())
         self.known.record_state(current)
         self.read_at = self.clock()
-        return current if current.is_terminal else None
+        if current.is_terminal:
+            return current
+        if credit_limit.exceeds(current, self._max_credits):
+            raise self.over_limit(current)
+        return None
+
+    def over_limit(self, current: State) -> WRCreditLimitError:
+        """Return the error for a state that has used too many credits."""
+        return credit_limit.running_error(self._watched, current, self._max_credits, still_running(self.link))
 
     def pause(self, failures: int, because: WRError | str) -> Generator[Step, Any, None]:
         """Pause before the next attempt, but not past a moment at which a read is due."""
@@ -446,10 +472,11 @@ class Follower:
 
     :param progress: updated with each event and heartbeat.
     :param on_event: called with each event; None for none.
+    :param max_credits: credits above which to stop following; None for no limit.
     :param clock: returns monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_event_at", "_events", "_on_event", "_progress", "_watched")
+    __slots__ = ("_clock", "_event_at", "_events", "_max_credits", "_on_event", "_progress", "_watched")
 
     def __init__(
         self,
@@ -457,9 +484,11 @@ class Follower:
         progress: Progress,
         on_event: OnEvent | None,
         *,
+        max_credits: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._watched = watched
+        self._max_credits = max_credits
         self._progress = progress
         self._on_event = on_event
         self._clock = clock
@@ -490,6 +519,8 @@ class Follower:
                     self._on_event(event)
                 if event.is_terminal:
                     return StreamEnd(saw_terminal=True)
+                if credit_limit.exceeds(event, self._max_credits):
+                    return StreamEnd(over_limit=event)
         now = self._clock()
         if now - self._event_at < MAX_QUIET:
             return None

@@ -74,6 +74,14 @@ def timed_out(sandbox: Sandbox) -> str:
     return error(wait).replace("after 0.2 s", "after 3600 s")
 
 
+def over_limit(sandbox: Sandbox) -> str:
+    def wait(hook: WRHook) -> None:
+        hook.update_component(sandbox.components["Suppliers"], config={"hold": True})
+        hook.wait_for_run(hook.trigger_run().run_id, max_credits=1)
+
+    return error(wait)
+
+
 class _Store(dict[str, Any]):
     def set(self, key: str, value: Any) -> None:
         self[key] = value
@@ -151,6 +159,7 @@ SAYINGS: dict[str, Callable[[Sandbox], str]] = {
     "WRTriggerUnknownError: ": unknown,
     "WRAuthError: ": refused_key,
     "WRTimeoutError: ": timed_out,
+    "WRCreditLimitError: ": over_limit,
     "Run 9e4c7b1a-1111-4222-8333-944455556666, in its XCom": changed,
     "Run ": resumed,
     "wait cannot start": cannot_start,

@@ -39,10 +39,10 @@ class Rabbit(Sandbox):
         connection = super().connection
         return {**connection, "extra": {**connection["extra"], "api_secret": API_SECRET}}
 
-    def configure(self, **config: object) -> None:
-        """Change how the first stage of each run that starts from now on behaves."""
+    def configure(self, component: str = "Quote", **config: object) -> None:
+        """Change how a stage, the first one by default, of each run that starts from now on behaves."""
         with WRHook(self.conn_id) as hook:
-            hook.update_component(self.components["Quote"], config=config)
+            hook.update_component(self.components[component], config=config)
 
     def start_run(self) -> str:
         """Start a run that is not Airflow's, and return its id."""

@@ -128,6 +128,13 @@ def finish(waits: Waits) -> None:
         waits.let_go()
 
 
+def spend(waits: Waits) -> None:
+    """Let the runs use credits, and not end: the second stage is held as well."""
+    waits.wait_until_all_wait()
+    waits.rabbit.configure("Balance", hold=True)
+    waits.let_go()
+
+
 def mend_network(waits: Waits) -> None:
     """Let the API be reached again once nobody could."""
     waits.wait_until_all_say("retrying")
@@ -151,7 +158,7 @@ def refuse_key_for_a_while(waits: Waits) -> None:
 
 
 HAPPENS: dict[str, Callable[[Waits], None]] = {
-    each.__name__: each for each in (wait, finish, mend_network, refuse_key, refuse_key_for_a_while)
+    each.__name__: each for each in (wait, finish, spend, mend_network, refuse_key, refuse_key_for_a_while)
 }
 
 

@@ -23,6 +23,7 @@ from servers import COMPONENT_ID, RUN_ID, STREAM_HEAD, WORKFLOW_ID, Peer, Reques
 
 from airflow_provider_wr.exceptions import (
     WRAuthError,
+    WRCreditLimitError,
     WRRunCanceledError,
     WRRunFailedError,
     WRTimeoutError,
@@ -299,6 +300,43 @@ def test_a_key_that_is_refused_is_no_failed_run(sandbox: Sandbox, way: str) -> N
     sandbox.control.fault("get_run", status=401, times=2)
     done = trigger(f"{way}, timeout=20")
     assert type(done.errors["trigger"]) is WRAuthError
+    assert len(sandbox.control.runs()) == 1
+
+
+# --- max_credits ------------------------------------------------------------------------------------------
+
+
+def test_a_run_within_the_limit_is_a_success(sandbox: Sandbox, way: str) -> None:
+    assert trigger(f"{way}, max_credits='14', timeout=20").states == {"trigger": "success"}
+
+
+@pytest.mark.parametrize("config", [{}, {"failWith": "no funds"}], ids=["COMPLETED", "FAILED"])
+def test_a_run_that_has_used_more_than_the_limit_fails_the_task_without_retries(
+    sandbox: Sandbox, way: str, config: dict[str, str]
+) -> None:
+    sandbox.control.fault("trigger", finish_first=True)
+    done = trigger(f"{way}, max_credits=0.5, retry_run='always', retries=2, timeout=20, {updating(**config)}")
+    assert (done.states, done.tries) == ({"trigger": "failed"}, {"trigger": 1})
+    error = done.errors["trigger"]
+    assert isinstance(error, WRCreditLimitError)
+    assert isinstance(error, AirflowFailException)
+    (started,) = sandbox.control.runs()
+    used = "1 credit" if config else "14 credits"
+    words = f"{used}, more than max_credits=0.5: run {started['id']} ended {started['status']}, {used} used"
+    assert str(error).startswith(words)
+    assert ("HTTP_REQUEST: no funds" in str(error)) is bool(config)
+    assert str(error).endswith(f"\n{sandbox.url}/runs/{started['id']}")
+    assert plain_status(done.xcoms["trigger"]["run"]) == started["status"]
+
+
+@remembers
+def test_a_run_over_the_limit_is_not_started_again_after_a_worker_that_died(sandbox: Sandbox) -> None:
+    """Try 1 cannot ask about its run, which failed, and has used too much; try 2 finds it."""
+    sandbox.control.fault("trigger", finish_first=True)
+    sandbox.control.fault("get_run", status=422)
+    options = "wait_for_completion=True, max_credits=0.5, retry_run='always', retries=3, timeout=20"
+    done = trigger(f"{options}, {updating(failWith='no funds')}")
+    assert (type(done.errors["trigger"]).__name__, done.tries) == ("WRCreditLimitError", {"trigger": 2})
     assert len(sandbox.control.runs()) == 1
 
 
@@ -590,6 +628,12 @@ def test_the_output_of_mapped_tasks_in_a_config_is_sent_as_a_list(sandbox: Sandb
         ({"retry_run": "if_cheap"}, "retry_run should be 'if_harmless', 'always' or 'never'"),
         ({"on_changed_updates": "ignore"}, "on_changed_updates should be 'fail', 'resume' or 'restart'"),
         ({"harmless_modules": "HTTP_REQUEST"}, "harmless_modules should be a list"),
+        (
+            {"max_credits": -1, "wait_for_completion": True},
+            "an amount of credits, such as 25, and is -1",
+        ),
+        ({"max_credits": True}, "should be an amount of credits"),
+        ({"max_credits": "{{ params.most }}"}, "should be an amount of credits"),
     ],
     ids=str,
 )

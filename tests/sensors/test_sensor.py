@@ -24,6 +24,7 @@ from servers import RUN_ID, STREAM_HEAD, Peer, Request, event, free_port, run
 
 from airflow_provider_wr.exceptions import (
     WRAuthError,
+    WRCreditLimitError,
     WRNotFoundError,
     WRRunCanceledError,
     WRRunFailedError,
@@ -393,6 +394,36 @@ def test_a_connection_that_cannot_be_looked_up_just_now_is_waited_for(
 def test_a_connection_that_was_never_found_ends_the_wait_at_once(quick_mode: str) -> None:
     done = wait(RUN_ID, quick_mode, "wr_conn_id='wr_nowhere', timeout=20")
     assert type(done.errors["wait"]) is AirflowNotFoundException
+
+
+@pytest.mark.parametrize("status", ["EXECUTING", "COMPLETED", "FAILED"])
+def test_a_run_over_its_credits_fails_the_task_without_retries(serve: Serve, mode: str, status: str) -> None:
+    def script(request: Request, peer: Peer) -> None:
+        if request.is_stream:
+            peer.send(STREAM_HEAD, event(totalUsage=14.5))
+        else:
+            peer.answer(200, run(status, totalUsage=14.5))
+
+    serve(script)
+    done = wait(RUN_ID, mode, "max_credits=14, allowed_statuses=['COMPLETED', 'FAILED'], retries=2, timeout=20")
+    assert (done.states, done.tries) == ({"wait": "failed"}, {"wait": 1})
+    error = done.errors["wait"]
+    assert isinstance(error, WRCreditLimitError)
+    assert isinstance(error, AirflowFailException)
+    assert str(error) == (
+        f"run {RUN_ID} has used 14.5 credits, more than max_credits=14, and goes on: "
+        "White Rabbit has no call to cancel it"
+        if status == "EXECUTING"
+        else f"14.5 credits, more than max_credits=14: run {RUN_ID} ended {status}, 14.5 credits used"
+    )
+
+
+@pytest.mark.parametrize("amount", [-1, True, "many", float("nan"), "{{ params.most }}"])
+def test_max_credits_that_is_no_amount_is_refused_when_the_dag_is_parsed(amount: object) -> None:
+    with pytest.raises(ValueError, match="max_credits should be an amount of credits"):
+        WRRunSensor(task_id="wait", run_id=RUN_ID, max_credits=amount)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="max_credits should be an amount of credits"):
+        WRRunSensor.partial(task_id="wait", max_credits=amount)
 
 
 def test_a_run_id_that_is_no_uuid_is_refused_at_once(serve: Serve, quick_mode: str) -> None:

@@ -173,6 +173,7 @@ TRIGGERS = [
         end_from_trigger=True,
         allowed_statuses=("COMPLETED", "FAILED"),
         stage_outputs=False,
+        max_credits=12.5,
     ),
 ]
 
@@ -272,6 +273,12 @@ async def test_an_ending_that_is_not_allowed_is_left_to_the_worker(
 
     serve(script)
     payload = await fire(WRRunTrigger(run_id=RUN_ID, end_from_trigger=True, allowed_statuses=allowed))
+    assert WaitEnd.from_event(payload) == WaitEnd(RUN_ID, None, None)
+
+
+async def test_a_run_over_its_credits_is_left_to_the_worker(serve: Serve) -> None:
+    serve(lambda request, peer: _completed(request, peer, {}))
+    payload = await fire(WRRunTrigger(run_id=RUN_ID, end_from_trigger=True, max_credits=0.5))
     assert WaitEnd.from_event(payload) == WaitEnd(RUN_ID, None, None)
 
 

@@ -22,6 +22,7 @@ from airflow_provider_wr.api.watched import Watched
 from airflow_provider_wr.exceptions import (
     WRAuthError,
     WRConnectionError,
+    WRCreditLimitError,
     WRError,
     WRNotFoundError,
     WRProtocolError,
@@ -98,14 +99,27 @@ def pauses(seconds: float) -> Turn:
     return Turn(Pause, None, seconds)
 
 
-def play(script: Iterable[Turn], *, timeout: float | None = None, connected: bool = True) -> Run:
+def play(
+    script: Iterable[Turn],
+    *,
+    timeout: float | None = None,
+    connected: bool = True,
+    max_credits: float | None = None,
+) -> Run:
     """
     Answer the steps of a wait as the script says; it must end with the script's last answer.
 
     :param connected: whether the first lookup of the Airflow connection goes well and is not in the script.
     """
     now = 1000.0
-    steps = rules.wait(watched.run(RUN), within=timeout, limit=timeout, clock=lambda: now, jitter=lambda: 1.0)
+    steps = rules.wait(
+        watched.run(RUN),
+        within=timeout,
+        limit=timeout,
+        max_credits=max_credits,
+        clock=lambda: now,
+        jitter=lambda: 1.0,
+    )
     answer: object = None
     time_is_up = False
     for turn in itertools.chain([connects()] if connected else [], script):
@@ -618,6 +632,57 @@ def test_each_turn_of_the_loop_pauses_or_ends(
 )
 def test_what_is_transient(error: WRError, waited: float, mends: bool) -> None:
     assert rules.is_transient(error, elapsed=waited) is mends
+
+
+# --- max_credits ------------------------------------------------------------------------------------------
+
+
+def used(credits: float, status: str = "EXECUTING") -> Run:
+    return a_run(status, totalUsage=credits)
+
+
+SPENT = RunEvent.from_json({"id": RUN, "status": "EXECUTING", "output": {"totalUsage": 10.5}})
+GOES_ON = "goes on: White Rabbit has no call to cancel it"
+OVER = f"run {RUN} has used 10.5 credits, more than max_credits=10, and {GOES_ON}"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param([connects(), opens(), reads(used(10.5))], id="a read"),
+        pytest.param([connects(), opens(), reads(used(1)), follows(StreamEnd(over_limit=SPENT))], id="an event"),
+        pytest.param(
+            [connects(), opens(), reads(used(1)), follows(ENDS, took=100), reads(used(10.5))],
+            id="the last look",
+        ),
+    ],
+)
+def test_a_wait_ends_once_more_credits_are_seen_than_allowed(script: list[Turn]) -> None:
+    page = "https://dashboard.example/run"
+    script[0] = connects(page)
+    with pytest.raises(WRCreditLimitError) as raised:
+        play(script, timeout=100.0, connected=False, max_credits=10)
+    assert str(raised.value) == f"{OVER}; see {page}"
+    assert (raised.value.credits, raised.value.max_credits, raised.value.retryable) == (10.5, 10, False)
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "CANCELED"])
+def test_a_run_that_has_ended_is_returned_whatever_it_used(status: str) -> None:
+    ended = used(10.5, status)
+    assert play([opens(), reads(used(10)), follows(TOLD), reads(ended)], max_credits=10) == ended
+
+
+def test_credits_that_the_api_does_not_tell_end_no_wait() -> None:
+    assert play([opens(), reads(EXECUTING), follows(TOLD), reads(COMPLETED)], max_credits=0) == COMPLETED
+
+
+def test_an_event_that_shows_too_many_credits_ends_a_stream() -> None:
+    heard: list[RunEvent] = []
+    follower = Follower(watched.run(RUN), Progress(), heard.append, max_credits=10)
+    assert follower.feed(told(STARTED)) is None
+    assert follower.feed(told(SPENT)) == StreamEnd(over_limit=SPENT)
+    assert heard == [STARTED, SPENT]
+    assert Follower(watched.run(RUN), Progress(), None, max_credits=10.5).feed(told(SPENT)) is None
 
 
 # --- following a stream -----------------------------------------------------------------------------------

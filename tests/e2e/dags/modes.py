@@ -38,6 +38,7 @@ OUTCOMES: dict[str, tuple[Iterable[str], dict[str, Any]]] = {
     "failed_soft_fail": (FROM_TRIGGER, {"soft_fail": True}),
     "canceled": (ALL, {}),
     "canceled_allowed": (SENSORS, {"allowed_statuses": ("COMPLETED", "CANCELED")}),
+    "over_credits": (ALL, {"max_credits": 0.5}),
     "timeout": (ALL, {"timeout": LIMIT}),
     "timeout_soft_fail": (SENSORS, {"timeout": LIMIT, "soft_fail": True}),
     "execution_timeout": (DEFERRED, {"execution_timeout": timedelta(seconds=LIMIT)}),
