@@ -29,13 +29,16 @@ ROOMS: dict[str, set[str]] = {
     "hooks": {"__init__", "api", "connection", "connection_form", "exceptions", "transport", "waiting"},
     "links": {"connection"},
     "openlineage_facet": {"__init__", "api"},
+    "asset_events": {"api"},
     "openlineage": {"api", "openlineage_facet"},
     "triggers": {"api", "exceptions", "hooks", "links", "waiting"},
     "operators": {
-        *("api", "arguments", "connection", "exceptions", "hooks", "links", "openlineage", "triggers", "waiting"),
+        *("api", "arguments", "asset_events", "connection", "exceptions", "hooks", "links", "openlineage"),
+        *("triggers", "waiting"),
     },
     "sensors": {
-        *("api", "arguments", "connection", "exceptions", "hooks", "links", "openlineage", "triggers", "waiting"),
+        *("api", "arguments", "asset_events", "connection", "exceptions", "hooks", "links", "openlineage"),
+        *("triggers", "waiting"),
     },
     "policy": {"operators"},
     "sandbox": {"__init__"},

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
+from airflow_provider_wr import asset_events
 from airflow_provider_wr.api.sanitize import fit_text, sanitize
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.arguments import (
@@ -284,6 +285,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
             link = self._announce(context, hook, triggered, workflow_id)
             if not self.wait_for_completion:
                 store.record_success()
+                asset_events.describe(context, self.outlets, triggered.run_id, workflow_id=workflow_id)
                 return fit_text(triggered.run_id)
             if found and found.run.is_terminal:
                 return self._finish(context, found.run)
@@ -469,6 +471,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         if (error := self._retry_policy().error(run)) is not None:
             raise error
         RunStore(context, durable=self.durable).record_success()
+        asset_events.describe(context, self.outlets, run.id, workflow_id=self._workflow_id, run=run)
         log.info("%s", run.ending)
         return run.id
 
@@ -502,6 +505,7 @@ class WRGetRunOperator(OpenLineageMixin, BaseOperator):
             run = self._run = hook.get_run(self.run_id)
             self._run_id = run.id
             WRRunLink.push(context, hook.settings, run.id, None)
+        asset_events.describe(context, self.outlets, run.id, workflow_id=None, run=run)
         log.info("Run %s: %s", run.id, progress_line(run))
         return run.as_xcom(stage_outputs=self.stage_outputs)
 

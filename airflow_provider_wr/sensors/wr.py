@@ -21,6 +21,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_wr import asset_events
 from airflow_provider_wr.api.ids import check_run_id
 from airflow_provider_wr.arguments import UNSET, Prepared, check_credits, check_rendered, to_seconds, warn_author
 from airflow_provider_wr.exceptions import (
@@ -180,6 +181,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
             self._check_credits(run)
         if run is not None and run.is_terminal:
             result = self._result(run)
+            asset_events.describe(context, self.outlets, run.id, workflow_id=None, run=run)
             return PokeReturnValue(is_done=True, xcom_value=result)
         if self.deferrable:
             if time.time() >= self._started + self._limit:

@@ -1,4 +1,4 @@
-"""``max_credits``: the credits that a task lets what it waits for use, before the wait ends in an error."""
+"""``max_credits``: how many credits a run may use before the wait for it fails."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from airflow_provider_wr.exceptions import WRCreditLimitError
 
 def exceeds(now: State, max_credits: float | None) -> bool:
     """
-    Return whether more credits were used than allowed.
+    Return whether a state reports more credits than allowed.
 
-    :param max_credits: None for any number.
+    :param max_credits: None for no limit.
     """
     return max_credits is not None and now.total_usage is not None and now.total_usage > max_credits
 
 
 def running_error(watched: object, now: State, max_credits: float | None, goes_on: str) -> WRCreditLimitError:
     """
-    Return the error of a wait for what is still active.
+    Return the error for a run that is still active.
 
-    :param watched: what is waited for, in words.
-    :param goes_on: the end of the sentence, which says that it goes on.
+    :param watched: the run, as a text.
+    :param goes_on: the end of the sentence: that the run goes on.
     """
     return _error(f"{watched} has used {_amounts(now, max_credits)}, and {goes_on}", now, max_credits)
 
 
 def ended_error(run: Run, max_credits: float | None, link: str | None) -> WRCreditLimitError:
     """
-    Return the error of a task whose run has ended, in whatever status.
+    Return the error for a run that has ended, whatever its status.
 
-    :param link: URL of the run's page; None where there is none.
+    :param link: URL of the run's page; None if it has none.
     """
     lines = [f"{_amounts(run, max_credits)}: {run.ending}", link]
     return _error("\n".join(filter(None, lines)), run, max_credits)

@@ -16,7 +16,7 @@ from airflow_provider_wr.sandbox import drift
 HEADER = """
 from datetime import timedelta
 
-from airflow.providers.common.compat.sdk import DAG, Param, task
+from airflow.providers.common.compat.sdk import DAG, Asset, Param, task
 from airflow_provider_wr.operators.wr import WRGetRunOperator, WRTriggerRunOperator, WRUpdateComponentOperator
 from airflow_provider_wr.sensors.wr import WRRunSensor
 from servers import COMPONENT_ID, RUN_ID, WORKFLOW_ID
