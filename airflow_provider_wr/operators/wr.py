@@ -170,7 +170,8 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
     :param on_changed_updates: what to do when a run of an earlier try was started with other updates than those of
         this try: "fail", "resume" it with its own values, or "restart", which starts another.
     :param stage_outputs: False leaves the outputs of the stages out of the XCom ``run`` and of errors.
-        Default: True. Like ``deferrable``, ``timeout`` and ``max_credits`` it is for a task that waits: one that does not warns.
+        Default: True. Like ``deferrable``, ``timeout`` and ``max_credits`` it is for a task that waits: one that
+        does not warns.
     :param max_credits: credits above which the task fails, without retries, as soon as it sees that the run used
         more, whatever the run's status. It stops nothing: an active run goes on. Clear the task with a higher
         limit to wait for the same run again. None for no limit.

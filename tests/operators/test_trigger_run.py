@@ -732,6 +732,8 @@ def test_a_retry_without_memory_is_warned_of(
         ({"deferrable": True}, "deferrable"),
         ({"timeout": 3600}, "timeout"),
         ({"stage_outputs": False}, "stage_outputs"),
+        ({"max_credits": 5}, "max_credits"),
+        ({"max_credits": None}, None),
         ({"deferrable": True, "timeout": 60, "stage_outputs": True}, "deferrable, timeout, stage_outputs"),
         ({"deferrable": False}, None),
         ({}, None),
