@@ -202,7 +202,7 @@ def test_cause_and_connection_come_within_what_a_log_view_shows(kind: type[WRErr
 
 
 def test_every_error_of_a_call_is_among_them() -> None:
-    ours = {WRConcurrentUpdateError, WRRunEndedError, WRRunFailedError, WRRunCanceledError}
+    ours = {WRConcurrentUpdateError, WRCreditLimitError, WRRunEndedError, WRRunFailedError, WRRunCanceledError}
     assert set(classes()) == set(CAUSES) | ours
 
 

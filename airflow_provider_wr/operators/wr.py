@@ -218,7 +218,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
                 "deferrable": deferrable,
                 "timeout": timeout,
                 "stage_outputs": stage_outputs,
-                "max_credits": UNSET if max_credits is None else max_credits,
+                "max_credits": max_credits,
             }
             # Defaults of a DAG are meant for others of its tasks, too.
             own = {name: given[name] for name in given if name not in (kwargs.get("default_args") or ())}
@@ -520,7 +520,11 @@ def _check_updates(updates: Any) -> None:
 
 def _warn_of_unused(task_id: str | None, given: Mapping[str, Any]) -> None:
     """Warn of arguments that are for a task that waits, given to one that does not."""
-    names = [name for name in ("timeout", "stage_outputs", "max_credits") if given.get(name, UNSET) is not UNSET]
+    names = [
+        name
+        for name in ("timeout", "stage_outputs", "max_credits")
+        if given.get(name) is not None and given[name] is not UNSET
+    ]
     if given.get("deferrable", UNSET) is True:
         names.insert(0, "deferrable")
     if names:
