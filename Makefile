@@ -61,7 +61,7 @@ docs: $(READY)  ## build the pages into site/, and fail on a bad link
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(READY)  ## run the benchmarks, and put their results into docs/performance.md
-	$(UV) pip install --quiet --python $(BIN)/python --constraint dev/constraints.txt --editable '.[bench]'
+	$(UV) pip install --quiet --python $(BIN)/python --constraint dev/constraints.txt --group bench
 	ulimit -n 20000 && $(BIN)/python -m benchmarks
 
 soak: $(READY)  ## start and wait for runs while the API fails at random; SOAK_MINUTES=1 for less than 10
@@ -87,11 +87,11 @@ fuzz: $(READY)  ## feed the parsers whatever a fuzzer thinks of, for a minute
 COMPILE := $(UV) pip compile --quiet --upgrade --no-header --no-annotate
 COMPILE_ANY := $(COMPILE) --universal --python-version 3.10
 # Newer versions of other packages break these Airflows. No earlier: the lowest common-compat is as young as that.
-COMPILE_OLD := $(COMPILE) --exclude-newer 2026-06-01 --extra test
+COMPILE_OLD := $(COMPILE) --exclude-newer 2026-06-01 --extra sandbox --group test
 
 constraints: $(READY)  ## choose the versions in dev/constraints*.txt anew
 	printf '%s\n' '$(AIRFLOW)' atheris pip-audit uv | \
-		$(COMPILE_ANY) --extra bench --extra openlineage -o dev/constraints.txt pyproject.toml -
+		$(COMPILE_ANY) --all-extras --group bench -o dev/constraints.txt pyproject.toml -
 	echo 'apache-airflow==2.11.*' | $(COMPILE_ANY) -o dev/constraints-2.11.txt pyproject.toml -
 	sed -n '/^dependencies/,/^dev/s/^ *"\(.*\)>=\(.*\)",/\1==\2/p' pyproject.toml | \
 		$(COMPILE_OLD) --python-version 3.10 --constraint - -o dev/constraints-lowest.txt pyproject.toml
@@ -108,5 +108,5 @@ $(READY): pyproject.toml dev/constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint dev/constraints.txt uv
 	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python \
-		--constraint dev/constraints.txt --editable '.[dev]' '$(AIRFLOW)'
+		--constraint dev/constraints.txt --editable '.[sandbox]' --group dev '$(AIRFLOW)'
 	touch $@

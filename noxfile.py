@@ -49,7 +49,8 @@ def airflow(session: nox.Session, airflow: str, resolution: str, constraints: st
         f"--resolution={resolution}",
         f"--constraint=dev/{constraints}",
         f"apache-airflow=={airflow}.*",
-        "--editable=.[test]",
+        "--editable=.[sandbox]",
+        "--group=test",
     )
     session.run("python", "-m", "pytest", f"--junit-xml={counts}", *session.posargs)
 

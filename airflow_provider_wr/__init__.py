@@ -20,7 +20,15 @@ def get_provider_info() -> dict[str, Any]:
         "name": "White Rabbit",
         "description": "Update components, trigger workflow runs and wait for them without a worker slot.",
         "versions": [__version__],
-        "integrations": [{"integration-name": "White Rabbit", "tags": ["service"]}],
+        "integrations": [
+            {
+                "integration-name": "White Rabbit",
+                "external-doc-url": "https://whiterabbit.app",
+                "how-to-guide": ["/docs/trigger.md", "/docs/wait.md", "/docs/update.md"],
+                "logo": "/docs/img/logo.svg",
+                "tags": ["service"],
+            }
+        ],
         "operators": modules("operators"),
         "sensors": modules("sensors"),
         "hooks": modules("hooks"),

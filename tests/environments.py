@@ -7,11 +7,22 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from uv import find_uv_bin
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest needs it there
+
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "dev" / "constraints.txt"
+
+
+def pyproject() -> dict[str, Any]:
+    """Return what ``pyproject.toml`` says."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def uv(*arguments: str | Path) -> str:

@@ -8,14 +8,17 @@ import sys
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.resources import files
+from pathlib import Path
 
 import airflow
 import jsonschema  # type: ignore[import-untyped]
 import pytest
+import yaml
 
 import airflow_provider_wr
 from airflow_provider_wr import connection
 
+ROOT = Path(__file__).parents[1]
 INFO = airflow_provider_wr.get_provider_info()
 
 HEAVY = ("aiohttp", "requests", "sseclient", "cryptography", "tenacity", "airflow_provider_wr.hooks.wr")
@@ -23,6 +26,26 @@ HEAVY = ("aiohttp", "requests", "sseclient", "cryptography", "tenacity", "airflo
 
 def test_it_keeps_to_airflows_schema() -> None:
     jsonschema.validate(INFO, json.loads((files(airflow) / "provider_info.schema.json").read_text()))
+
+
+def test_its_guides_and_its_logo_are_in_the_repository() -> None:
+    (integration,) = INFO["integrations"]
+    assert integration["external-doc-url"].startswith("https://")
+    paths = [*integration["how-to-guide"], integration["logo"]]
+    assert [path for path in paths if not (ROOT / path.removeprefix("/")).is_file()] == []
+
+
+@pytest.mark.parametrize("kind", ["hooks", "operators", "sensors", "triggers"])
+def test_astronomers_registry_lists_every_class(kind: str) -> None:
+    registry = yaml.safe_load((ROOT / ".astro-registry.yaml").read_text())
+    module = import_module(f"airflow_provider_wr.{kind}.wr")
+    ours = {
+        f"{module.__name__}.{name}"
+        for name, value in vars(module).items()
+        if name.startswith("WR") and getattr(value, "__module__", None) == module.__name__
+    }
+    assert {each["module"] for each in registry[kind]} == ours
+    assert registry["package-name"] == INFO["package-name"]
 
 
 def test_airflow_finds_it() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
-from environments import ROOT, CleanEnvironment, uv
+from environments import ROOT, CleanEnvironment, pyproject, uv
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -37,13 +37,15 @@ def metadata(built: Built) -> Message:
 # --- what is in them --------------------------------------------------------------------------------------
 
 
-def test_the_wheel_holds_the_package_its_licence_and_no_more(built: Built) -> None:
+def test_the_wheel_holds_the_package_its_examples_its_licence_and_no_more(built: Built) -> None:
     with ZipFile(built.wheel) as wheel:
         names = set(wheel.namelist())
         licence = wheel.read(f"{INFO_FOLDER}/licenses/LICENSE")
     info = {name for name in names if name.startswith(f"{INFO_FOLDER}/")}
     sources = {path for path in (ROOT / PACKAGE).rglob("*") if path.is_file() and path.suffix != ".pyc"}
-    assert names - info == {str(path.relative_to(ROOT)) for path in sources}
+    examples = {f"{PACKAGE}/{path.relative_to(ROOT)}" for path in (ROOT / "example_dags").glob("*.py")}
+    assert examples
+    assert names - info == {str(path.relative_to(ROOT)) for path in sources} | examples
     assert f"{PACKAGE}/py.typed" in names
     assert licence == (ROOT / "LICENSE").read_bytes()
 
@@ -68,6 +70,15 @@ def test_the_metadata_is_complete(metadata: Message) -> None:
     assert "Framework :: Apache Airflow :: Provider" in metadata.get_all("Classifier", [])
 
 
+def test_what_only_developers_need_is_no_extra(metadata: Message) -> None:
+    extras = pyproject()["project"]["optional-dependencies"]
+    assert set(metadata.get_all("Provides-Extra", [])) == set(extras)
+    assert set(extras).isdisjoint({"bench", "dev", "test"})
+    assert not [
+        each for each in metadata.get_all("Requires-Dist", []) if each.startswith(("pytest", "mypy", "ruff"))
+    ]
+
+
 def test_an_index_page_shows_the_whole_readme_without_links_into_the_checkout(metadata: Message) -> None:
     page, readme = tokens(metadata.get_payload()), tokens((ROOT / "README.md").read_text())
     targets = [str(token.attrGet("href") or token.attrGet("src")) for token in page if token.type in TARGETED]
@@ -83,6 +94,16 @@ def tokens(markdown: str) -> list[Token]:
 
 def text(page: list[Token]) -> str:
     return "".join(token.content for token in page if token.type not in TARGETED)
+
+
+# --- the examples -----------------------------------------------------------------------------------------
+
+
+def test_an_installed_package_has_the_examples(alone: CleanEnvironment) -> None:
+    where = "import airflow_provider_wr as package; print(package.__path__[0])"
+    folder = Path(alone.run("python", "-c", where).splitlines()[-1]) / "example_dags"
+    alone.run("airflow", "db", "migrate")
+    alone.run("python", "-W", "error::UserWarning:airflow_provider_wr", str(folder / "example_wr_workflow.py"))
 
 
 # --- what Airflow sees ------------------------------------------------------------------------------------
