@@ -27,6 +27,8 @@ from airflow_provider_wr.exceptions import WRConnectionError, WRValidationError
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
+    from airflow_provider_wr.api.watched import Watched
+
 log = logging.getLogger(__name__)
 
 DEFAULT_BASE_URL = "https://api.whiterabbit.app"
@@ -45,6 +47,7 @@ class WRSettings:
     :param read_timeout: seconds, for the whole answer to a plain call; streams are not bound by it.
     :param verify: whether TLS certificates are checked, or the path of a CA bundle to check them against.
     :param run_url: template of the link to a run; None for no link.
+    :param execution_url: template of the link to an execution of a component; None for no link.
     :param harmless_modules: modules whose stages have no effect, so that a retry may run them again.
     :param allow_concurrent_updates: send updates also while other runs of the DAG may be under way.
     :param conn_id: the connection's own id, for errors to name it.
@@ -58,6 +61,7 @@ class WRSettings:
     read_timeout: float = 30.0
     verify: bool | str = True
     run_url: str | None = None
+    execution_url: str | None = None
     harmless_modules: tuple[str, ...] = ()
     allow_concurrent_updates: bool = False
     conn_id: str | None = field(default=None, compare=False)
@@ -103,9 +107,7 @@ class WRSettings:
             raise WRValidationError(
                 "the form does not send along what is secret: type the API key and secret again to test them"
             )
-        for secret in filter(None, (conn.password, (conn.password or "").strip(), api_secret)):
-            _secrets_masker().mask_secret(secret)
-            hide(secret)
+        mask(conn.password, (conn.password or "").strip(), api_secret)
         workflow_id = _text(extra, "workflow_id")
         return cls(
             base_url=_base_url(conn, allow_http=_flag(extra, "allow_http", default=False)),
@@ -115,7 +117,8 @@ class WRSettings:
             connect_timeout=_seconds(extra, "connect_timeout", default=10.0),
             read_timeout=_seconds(extra, "read_timeout", default=30.0),
             verify=_verify(extra),
-            run_url=_run_url(_text(extra, "run_url")),
+            run_url=_url_template(extra, "run_url", run_id="run", workflow_id="workflow"),
+            execution_url=_url_template(extra, "execution_url", execution_id="execution"),
             harmless_modules=_modules(extra),
             allow_concurrent_updates=_flag(extra, "allow_concurrent_updates", default=False),
             conn_id=conn.conn_id,
@@ -128,6 +131,18 @@ class WRSettings:
         # It is stored as an XCom, and the run's id is the API's.
         return fit_text(self.run_url.format(run_id=run_id, workflow_id=workflow_id or self.workflow_id or ""))
 
+    def execution_link(self, execution_id: str) -> str | None:
+        """Return the URL of the page of an execution; None when the connection has no ``execution_url``."""
+        if self.execution_url is None:
+            return None
+        return fit_text(self.execution_url.format(execution_id=execution_id))
+
+    def link_to(self, watched: Watched[Any], workflow_id: str | None = None) -> str | None:
+        """Return the URL of the page of what is waited for; None for none."""
+        if watched.noun == "execution":
+            return self.execution_link(watched.id)
+        return self.run_link(watched.id, workflow_id)
+
 
 _EXTRAS = frozenset(
     {
@@ -135,6 +150,7 @@ _EXTRAS = frozenset(
         "allow_http",
         "api_secret",
         "connect_timeout",
+        "execution_url",
         "harmless_modules",
         "read_timeout",
         "run_url",
@@ -229,6 +245,13 @@ def _verify(extra: dict[str, Any]) -> bool | str:
     return verify
 
 
+def mask(*secrets: str | None) -> None:
+    """Have secrets masked: in Airflow's logs, and in all that the API says."""
+    for secret in filter(None, secrets):
+        _secrets_masker().mask_secret(secret)
+        hide(secret)
+
+
 @cache
 def _secrets_masker() -> Any:
     # Where it is in Airflow 3.2, 3.0 and 2.11; the newest common-compat for Python 3.10 does not know.
@@ -310,16 +333,19 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _run_url(template: str | None) -> str | None:
+def _url_template(extra: dict[str, Any], name: str, **fields: str) -> str | None:
+    """Return the template of a URL, which may hold the fields: each with a value to try it with."""
+    template = _text(extra, name)
     if template is None:
         return None
     try:
-        fields = {(field, spec, conversion) for _, field, spec, conversion in Formatter().parse(template)}
+        found = {(field, spec, conversion) for _, field, spec, conversion in Formatter().parse(template)}
     except ValueError:
-        fields = {("", "", None)}
-    if not fields <= {(None, None, None), ("run_id", "", None), ("workflow_id", "", None)}:
-        raise WRValidationError("the extra 'run_url' may hold {run_id} and {workflow_id}, and no other braces")
-    url = urlsplit(template.format(run_id="run", workflow_id="workflow"))
+        found = {("", "", None)}
+    if not found <= {(None, None, None), *((field, "", None) for field in fields)}:
+        allowed = " and ".join(f"{{{field}}}" for field in fields)
+        raise WRValidationError(f"the extra {name!r} may hold {allowed}, and no other braces")
+    url = urlsplit(template.format(**fields))
     if url.scheme not in ("http", "https"):
-        raise WRValidationError("the extra 'run_url' is not an http(s) URL")
+        raise WRValidationError(f"the extra {name!r} is not an http(s) URL")
     return template

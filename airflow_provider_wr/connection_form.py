@@ -16,6 +16,7 @@ BEHAVIOUR: dict[str, Any] = {
         "password": "ws_…",
         "workflow_id": "123e4567-e89b-12d3-a456-426614174000",
         "run_url": "https://…/runs/{run_id}",
+        "execution_url": "https://…/executions/{execution_id}",
         "connect_timeout": "10",
         "read_timeout": "30",
         "verify": "true",
@@ -37,6 +38,10 @@ FIELDS: dict[str, dict[str, Any]] = {
     ),
     "run_url": _field(
         "Run URL", "Template of the link to a run, with {run_id} and {workflow_id}; no link without it."
+    ),
+    "execution_url": _field(
+        "Execution URL",
+        "Template of the link to an execution of a component, with {execution_id}; no link without it.",
     ),
     "harmless_modules": _field(
         "Harmless modules",

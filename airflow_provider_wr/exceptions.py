@@ -11,14 +11,16 @@ WRError
 ├── WRRateLimitError         429
 ├── WRServerError            5xx
 ├── WRProtocolError          an answer that is not what the protocol promises
-├── WRTriggerUnknownError    a trigger request whose outcome cannot be known
+├── WRTriggerUnknownError    a request that starts a run or an execution, and whose outcome cannot be known
 ├── WRCreditLimitError       what is waited for has used more credits than ``max_credits``
-└── WRRunEndedError          a run that ended, but not well
-    ├── WRRunFailedError
-    └── WRRunCanceledError
+├── WRRunEndedError          a run that ended, but not well
+│   ├── WRRunFailedError
+│   └── WRRunCanceledError
+└── WRComponentFailedError   an execution of a component that ended FAILED
 
-"The run failed" (:class:`WRRunEndedError`) and "I could not ask" (all others) are never confused. Whether Airflow
-should retry a task that fails with an error is its ``retryable``; :func:`no_retries` makes Airflow respect it.
+"It failed" (:class:`WRRunEndedError`, :class:`WRComponentFailedError`) and "I could not ask" (all others) are not
+confused. Whether Airflow should retry a task that fails with an error is its ``retryable``; :func:`no_retries`
+makes Airflow respect it.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ except ImportError:  # what has no I/O needs no Airflow
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from airflow_provider_wr.api.executions import ComponentExecution
     from airflow_provider_wr.api.models import Run
 
 
@@ -239,30 +242,35 @@ class WRProtocolError(WRError):
         return f"check the host of {self._connection}" if self.method else ""
 
 
-_DOUBT = "whether a run started is not known"
-
-
 class WRTriggerUnknownError(WRError, AirflowFailException):
     """
-    A trigger request was sent, and whether it started a run cannot be known.
+    A request that starts a run, or an execution of a component, was sent, and whether it did cannot be known.
 
-    Airflow does not retry a task that raises it, since a second request could start a second run.
+    Airflow does not retry a task that raises it, since a second request could start a second one.
 
     :param why: what is known, in words.
     :param reason: what kept us from knowing.
+    :param starts: what the request starts: "run" or "execution".
     """
 
-    hint = "look in the White Rabbit dashboard for a run, and clear the task if there is none"
     retryable = False
 
-    def __init__(self, why: str, *, reason: WRError, **facts: Any) -> None:
-        super().__init__(f"{_DOUBT}: {why}", **facts)
+    def __init__(self, why: str, *, reason: WRError, starts: str = "run", **facts: Any) -> None:
+        self.doubt = f"whether {'an' if starts == 'execution' else 'a'} {starts} started is not known"
+        super().__init__(f"{self.doubt}: {why}", **facts)
         self.why = why
         self.reason = reason
+        self.starts = starts
+
+    @property
+    def hint(self) -> str:
+        if self.starts == "execution":
+            return "find out whether the component did its work, and clear the task if it did not"
+        return "look in the White Rabbit dashboard for a run, and clear the task if there is none"
 
     @property
     def cause(self) -> str:
-        return f"{_DOUBT} ({self._connection}): {self.why}" if self.conn_id else self.message
+        return f"{self.doubt} ({self._connection}): {self.why}" if self.conn_id else self.message
 
 
 class WRCreditLimitError(WRError):
@@ -314,3 +322,26 @@ def run_ended_error(run: Run, *, retryable: bool, advice: str = "", link: str | 
     """Return the error for a run that ended FAILED or CANCELED; see :class:`WRRunEndedError`."""
     kind = WRRunFailedError if run.status == "FAILED" else WRRunCanceledError
     return kind(run, retryable=retryable, advice=advice, link=link)
+
+
+class WRComponentFailedError(WRError):
+    """
+    The execution of a component ended FAILED. Its text, ``details`` and ``errors`` have the API's error.
+
+    :param execution: the finished execution.
+    :param retryable: whether a retry of the task may end otherwise; False where it could only meet the same
+        execution, or must not start another.
+    :param advice: what was done, and how to go on; empty for none.
+    :param link: URL of the execution's page; None where there is none.
+    """
+
+    def __init__(
+        self, execution: ComponentExecution, *, retryable: bool = True, advice: str = "", link: str | None = None
+    ) -> None:
+        super().__init__(
+            "\n".join(filter(None, (execution.ending, advice, link))),
+            details=execution.kept_error,
+            errors=[{"code": "EXECUTION_FAILED", "message": execution.error_text}],
+        )
+        self.execution = execution
+        self.retryable = retryable

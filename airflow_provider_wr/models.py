@@ -1,7 +1,26 @@
-"""The models that hooks return; :mod:`airflow_provider_wr.api.models` defines them."""
+"""The models that hooks return; :mod:`airflow_provider_wr.api` defines them."""
 
 from __future__ import annotations
 
+from airflow_provider_wr.api.catalogue import Component
+from airflow_provider_wr.api.executions import (
+    ComponentExecution,
+    ExecutionCallback,
+    ExecutionEvent,
+    ExecutionStatus,
+)
 from airflow_provider_wr.api.models import Run, RunEvent, RunStage, RunStatus, StageStatus, TriggeredRun
 
-__all__ = ["Run", "RunEvent", "RunStage", "RunStatus", "StageStatus", "TriggeredRun"]
+__all__ = [
+    "Component",
+    "ComponentExecution",
+    "ExecutionCallback",
+    "ExecutionEvent",
+    "ExecutionStatus",
+    "Run",
+    "RunEvent",
+    "RunStage",
+    "RunStatus",
+    "StageStatus",
+    "TriggeredRun",
+]

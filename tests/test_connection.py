@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from airflow_provider_wr import connection, connection_form
+from airflow_provider_wr.api import redaction, watched
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRValidationError
 
@@ -57,6 +58,7 @@ def test_a_key_is_enough() -> None:
         read_timeout=30.0,
         verify=True,
         run_url=None,
+        execution_url=None,
     )
 
 
@@ -81,6 +83,11 @@ def test_a_key_is_enough() -> None:
             id="run URL",
         ),
         pytest.param({"run_url": ""}, {}, id="run URL empty"),
+        pytest.param(
+            {"execution_url": "https://app.example.com/{execution_id}"},
+            {"execution_url": "https://app.example.com/{execution_id}"},
+            id="execution URL",
+        ),
         pytest.param({"allow_http": "False"}, {}, id="allow_http"),
         pytest.param(
             {"allow_concurrent_updates": "true"}, {"allow_concurrent_updates": True}, id="concurrent updates"
@@ -104,13 +111,13 @@ def test_the_extra(extra: dict[str, Any], expected: dict[str, Any]) -> None:
         pytest.param(
             {"api_secert": "hush"},
             "unknown extra 'api_secert'; known are allow_concurrent_updates, allow_http, api_secret, "
-            "connect_timeout, harmless_modules, read_timeout, run_url, verify, workflow_id",
+            "connect_timeout, execution_url, harmless_modules, read_timeout, run_url, verify, workflow_id",
             id="unknown name",
         ),
         pytest.param(
             {"extra__wr__api_secert": "hush"},
             "unknown extra 'extra__wr__api_secert'; known are allow_concurrent_updates, allow_http, api_secret, "
-            "connect_timeout, harmless_modules, read_timeout, run_url, verify, workflow_id",
+            "connect_timeout, execution_url, harmless_modules, read_timeout, run_url, verify, workflow_id",
             id="unknown name with the prefix",
         ),
         pytest.param(
@@ -158,6 +165,11 @@ def test_the_extra(extra: dict[str, Any], expected: dict[str, Any]) -> None:
                 id=f"run URL {braces}",
             )
             for braces in ("{run}", "{}", "{0}", "{", "{run_id.secret}")
+        ),
+        pytest.param(
+            {"execution_url": "https://x/{run_id}"},
+            "the extra 'execution_url' may hold {execution_id}, and no other braces",
+            id="execution URL with the field of a run",
         ),
         pytest.param(
             {"run_url": "javascript:alert({run_id})"},
@@ -446,3 +458,17 @@ def test_a_key_with_white_space_around_is_masked_as_it_is_sent() -> None:
 )
 def test_the_link_to_a_run(extra: dict[str, Any], workflow_id: str | None, link: str | None) -> None:
     assert read(extra=extra).run_link("r", workflow_id) == link
+
+
+def test_the_link_to_an_execution() -> None:
+    settings = read(extra={"execution_url": "https://x/e/{execution_id}"})
+    assert settings.execution_link("e-1\0") == "https://x/e/e-1\ufffd"
+    assert settings.link_to(watched.execution(WORKFLOW)) == f"https://x/e/{WORKFLOW}"
+    assert settings.link_to(watched.run(WORKFLOW)) is None
+    assert read(extra={"run_url": "https://x/{run_id}"}).link_to(watched.execution(WORKFLOW)) is None
+
+
+def test_a_secret_that_is_masked_is_masked_in_airflows_logs_too() -> None:
+    connection.mask("hush-a-callback", None, "")
+    assert redaction.redact("say hush-a-callback") == "say ***"
+    assert redact("say hush-a-callback") == "say ***"

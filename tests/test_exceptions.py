@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow_provider_wr import exceptions
 from airflow_provider_wr.exceptions import (
     WRAuthError,
+    WRComponentFailedError,
     WRConcurrentUpdateError,
     WRConnectionError,
     WRCreditLimitError,
@@ -27,7 +28,7 @@ from airflow_provider_wr.exceptions import (
     WRValidationError,
     run_ended_error,
 )
-from airflow_provider_wr.models import Run
+from airflow_provider_wr.models import ComponentExecution, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +52,7 @@ PARENTS: dict[type[WRError], type[Exception]] = {
     WRRunEndedError: WRError,
     WRRunFailedError: WRRunEndedError,
     WRRunCanceledError: WRRunEndedError,
+    WRComponentFailedError: WRError,
 }
 
 
@@ -66,10 +68,17 @@ def ended(status: str = "FAILED") -> Run:
     return Run.from_json({"id": RUN_ID, "status": status, "totalUsage": 5, "runStages": [stage]})
 
 
+def failed(**changes: Any) -> ComponentExecution:
+    record = {"id": RUN_ID, "module": "API_CALL", "status": "FAILED", "totalUsage": 5}
+    return ComponentExecution.from_json({**record, "error": {"message": "no route"}, **changes})
+
+
 def build(kind: type[WRError]) -> WRError:
     """Make an error with every fact set."""
     if issubclass(kind, WRRunEndedError):
         return kind(ended())
+    if issubclass(kind, WRComponentFailedError):
+        return kind(failed())
     facts: dict[str, Any] = {
         "method": "GET",
         "path": PATH,
@@ -166,6 +175,17 @@ def test_airflow_retries_all_but_the_final_ones() -> None:
             id="trigger unknown",
         ),
         pytest.param(
+            WRTriggerUnknownError("timed out", reason=WRError(""), starts="execution"),
+            "whether an execution started is not known: timed out: find out whether the component did its work, "
+            "and clear the task if it did not",
+            id="execution unknown",
+        ),
+        pytest.param(
+            WRComponentFailedError(failed(), advice="Clear it.", link="https://x/e"),
+            f"execution {RUN_ID} ended FAILED, 5 credits used\n  API_CALL: no route\nClear it.\nhttps://x/e",
+            id="component failed",
+        ),
+        pytest.param(
             WRRunFailedError(ended(), advice="Clear it.", link="https://x/run"),
             f"run {RUN_ID} ended FAILED, 5 credits used\n  HTTP_REQUEST: no route\nClear it.\nhttps://x/run",
             id="run failed",
@@ -202,7 +222,8 @@ def test_cause_and_connection_come_within_what_a_log_view_shows(kind: type[WRErr
 
 
 def test_every_error_of_a_call_is_among_them() -> None:
-    ours = {WRConcurrentUpdateError, WRCreditLimitError, WRRunEndedError, WRRunFailedError, WRRunCanceledError}
+    of_runs = {WRRunEndedError, WRRunFailedError, WRRunCanceledError}
+    ours = {WRConcurrentUpdateError, WRCreditLimitError, WRComponentFailedError} | of_runs
     assert set(classes()) == set(CAUSES) | ours
 
 
@@ -213,6 +234,16 @@ def test_a_run_that_did_not_end_well(status: str, kind: type[WRRunEndedError], r
     error = run_ended_error(run, retryable=retryable, advice="Clear the task.")
     assert (type(error), error.run, error.retryable) == (kind, run, retryable)
     assert error.message == f"{run.ending}\nClear the task."
+
+
+def test_a_component_that_failed_has_the_apis_error() -> None:
+    error = WRComponentFailedError(
+        failed(error={"code": 7, "message": "no\0route", "wei": 2**70}), retryable=False
+    )
+    assert (error.execution.id, error.retryable) == (RUN_ID, False)
+    assert error.details == {"code": 7, "message": "no\ufffdroute", "wei": str(2**70)}
+    assert error.errors == [{"code": "EXECUTION_FAILED", "message": "no\\x00route"}]
+    assert WRComponentFailedError(failed(error=None)).errors == [{"code": "EXECUTION_FAILED", "message": ""}]
 
 
 def test_no_fact_is_invented() -> None:

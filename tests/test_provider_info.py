@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import airflow
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 import yaml
 

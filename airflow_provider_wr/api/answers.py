@@ -274,6 +274,7 @@ def in_doubt(call: Call[Any], error: WRError) -> WRError:
     return WRTriggerUnknownError(
         f"{error.cause}; {call.subject} was triggered at {when}",
         reason=error,
+        starts=call.starts,
         method=call.method,
         path=call.path,
         details=error.details,

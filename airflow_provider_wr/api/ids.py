@@ -9,8 +9,8 @@ from airflow_provider_wr.exceptions import WRValidationError
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
-# The documentation says that run ids are UUIDs, but the server decides. Airflow's own run ids, such as
-# "manual__2026-01-01T00:00:00+00:00", are rejected as a likely mix-up.
+# The documentation says that the ids of runs and executions are UUIDs, but the server decides. Airflow's own run
+# ids, such as "manual__2026-01-01T00:00:00+00:00", are rejected as a likely mix-up.
 _RUN_ID = re.compile(r"(?=.*[0-9])(?!.*__)[0-9A-Za-z][0-9A-Za-z_.:~-]{0,127}")
 
 
@@ -19,9 +19,13 @@ def check_uuid(value: object, name: str) -> str:
     return _check(_UUID, value, name)
 
 
-def check_run_id(value: object) -> str:
-    """Return ``value`` if it can be a run id, UUID or not; raises :class:`WRValidationError` if not."""
-    return _check(_RUN_ID, value, "run_id")
+def check_run_id(value: object, name: str = "run_id") -> str:
+    """
+    Return ``value`` if it can be the id of a run or an execution, UUID or not.
+
+    Raises :class:`WRValidationError`, which names it, if not.
+    """
+    return _check(_RUN_ID, value, name)
 
 
 def choose_workflow(*candidates: str | None) -> str:

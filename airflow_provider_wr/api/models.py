@@ -19,7 +19,6 @@ from typing import Any
 from airflow_provider_wr.api import fields
 from airflow_provider_wr.api.sanitize import sanitize
 from airflow_provider_wr.api.text import printable
-from airflow_provider_wr.exceptions import WRProtocolError
 
 log = logging.getLogger(__name__)
 
@@ -83,15 +82,9 @@ class TriggeredRun:
 
         Nothing else may fail here: a run was started, and its id must not be lost.
         """
-        answer = _object(body, "the trigger's answer")
-        run_id, job_id = answer.get("runId"), answer.get("jobId")
-        if not _is_id(run_id):
-            raise WRProtocolError("the field 'runId' is missing")
-        return cls(run_id=str(run_id), job_id=str(job_id) if _is_id(job_id) else None)
-
-
-def _is_id(value: Any) -> bool:
-    return (isinstance(value, str) and bool(value.strip())) or type(value) is int
+        answer = fields.the_object(body, "the trigger's answer")
+        run_id, job_id = fields.the_id(answer, "runId"), answer.get("jobId")
+        return cls(run_id=run_id, job_id=str(job_id) if fields.is_id(job_id) else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +117,7 @@ class RunStage:
     @classmethod
     def from_json(cls, value: Any) -> RunStage:
         """Read one of ``runStages`` or ``nonTerminalStages``; raises :class:`WRProtocolError` if not an object."""
-        return cls._read(_object(value, "a stage"))
+        return cls._read(fields.the_object(value, "a stage"))
 
     @classmethod
     def _read(cls, stage: Mapping[str, Any], name: str = "") -> RunStage:
@@ -154,14 +147,18 @@ class RunStage:
     @property
     def error_text(self) -> str:
         """The error in one line: its ``message`` if it has one, else its JSON."""
-        error = self.error
-        if isinstance(error, dict) and isinstance(error.get("message"), str):
-            error = error["message"]
-        try:
-            text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
-        except RecursionError:
-            text = "an error that is nested too deeply"
-        return printable(" ".join(text.split()))
+        return error_text(self.error)
+
+
+def error_text(error: Any) -> str:
+    """Return the error of a stage or an execution in one line: its ``message`` if it has one, else its JSON."""
+    if isinstance(error, dict) and isinstance(error.get("message"), str):
+        error = error["message"]
+    try:
+        text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
+    except RecursionError:
+        text = "an error that is nested too deeply"
+    return printable(" ".join(text.split()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +194,11 @@ class Run:
     @classmethod
     def from_json(cls, body: Any) -> Run:
         """Read a run's details; raises :class:`WRProtocolError` if the id or the status is missing."""
-        run = _object(body, "a run")
+        run = fields.the_object(body, "a run")
         self = cls.__new__(cls)
         for name, value in {
-            "id": _run_id(run),
-            "status": _run_status(run),
+            "id": fields.the_id(run),
+            "status": fields.the_status(run, _RUN_STATUSES),
             "pending_stage_count": fields.whole(run, "pendingStageCount"),
             "failed_stage_count": fields.whole(run, "failedStageCount"),
             "cancel_requested_at": fields.text(run, "cancelRequestedAt"),
@@ -274,10 +271,18 @@ class Run:
 
         :param stage_outputs: False leaves the ``output`` of each stage out.
         """
-        xcom, changes = sanitize(self.raw if stage_outputs else _without_outputs(self.raw))
-        for change in changes:
-            log.warning("Run %s, in its XCom: %s", printable(self.id), change)
-        return xcom  # type: ignore[no-any-return]
+        kept: dict[str, Any] = fit_for_xcom(
+            self.raw if stage_outputs else _without_outputs(self.raw), f"Run {self.id}"
+        )
+        return kept
+
+
+def fit_for_xcom(value: Any, what: str) -> Any:
+    """Return a value as far as Airflow can keep it, and log what was changed; ``what`` it is about, in words."""
+    xcom, changes = sanitize(value)
+    for change in changes:
+        log.warning("%s, in its XCom: %s", printable(what), change)
+    return xcom
 
 
 def _without_outputs(run: dict[str, Any]) -> dict[str, Any]:
@@ -317,11 +322,11 @@ class RunEvent:
     @classmethod
     def from_json(cls, data: Any) -> RunEvent:
         """Read the data of one event; raises :class:`WRProtocolError` if the id or the status is missing."""
-        event = _object(data, "an event")
+        event = fields.the_object(data, "an event")
         output = _output(event)
         return cls(
-            run_id=_run_id(event),
-            status=_run_status(event),
+            run_id=fields.the_id(event),
+            status=fields.the_status(event, _RUN_STATUSES),
             total_usage=fields.number(output, "totalUsage"),
             pending_stage_count=fields.whole(output, "pendingStageCount"),
             failed_stage_count=fields.whole(output, "failedStageCount"),
@@ -363,12 +368,6 @@ def credits_text(usage: float) -> str:
     return f"{amount} credit{'' if usage == 1 else 's'}"
 
 
-def _object(value: Any, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise WRProtocolError(f"{what} should be a JSON object, not {fields.kind(value)}")
-    return value
-
-
 def _output(event: Mapping[str, Any]) -> Mapping[str, Any]:
     output = event.get("output")
     if isinstance(output, dict):
@@ -378,27 +377,6 @@ def _output(event: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
-def _run_id(run: Mapping[str, Any]) -> str:
-    value = run.get("id")
-    if not _is_id(value):
-        raise _missing("id", value)
-    return str(value)
-
-
-def _run_status(run: Mapping[str, Any]) -> RunStatus | str:
-    value = run.get("status")
-    if type(value) is not str:
-        raise _missing("status", value)
-    return _RUN_STATUSES.get(value.strip().upper(), value)
-
-
 def _stage_status(stage: Mapping[str, Any]) -> StageStatus | str:
     value = fields.text(stage, "status") or ""
     return _STAGE_STATUSES.get(value.strip().upper(), value)
-
-
-def _missing(key: str, value: Any) -> WRProtocolError:
-    if value is None:
-        return WRProtocolError(f"the field {key!r} is missing")
-    kind = "an empty string" if value == "" else fields.kind(value)
-    return WRProtocolError(f"the field {key!r} should be a string, not {kind}")

@@ -27,7 +27,8 @@ class _Secret:
         self.pattern = re.compile("".join(map(_forms, secret)))
         self._pattern = re.compile(self.pattern.pattern.encode())
         # Without one of these in it a text has no secret but the plain one: that is found a hundred times faster.
-        self._escapes = ("%", r"\u00", *(f"\\{each}" for each in '"\\/' if each in secret))
+        unicode = r"\u00" if secret.isascii() else r"\u"
+        self._escapes = ("%", unicode, *(f"\\{each}" for each in '"\\/' if each in secret))
 
     def is_in(self, data: str | bytes) -> bool:
         if isinstance(data, str):
@@ -38,12 +39,22 @@ class _Secret:
 
 
 def _forms(character: str) -> str:
-    code = "".join(f"[{digit}{digit.upper()}]" for digit in f"{ord(character):02x}")
-    return rf"(?:\\?{re.escape(character)}|\\u00{code}|%{code})"
+    """Return a pattern of a character as it is, and in escapes of JSON and of a URL."""
+    in_json = "".join(rf"\\u{_hex(unit)}" for unit in _in_groups(character.encode("utf-16-be"), 2))
+    in_url = "".join(f"%{_hex(byte)}" for byte in _in_groups(character.encode(), 1))
+    return rf"(?:\\?{re.escape(character)}|{in_json}|{in_url})"
+
+
+def _in_groups(data: bytes, size: int) -> list[bytes]:
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+def _hex(data: bytes) -> str:
+    return "".join(f"[{digit}{digit.upper()}]" for digit in data.hex())
 
 
 def hide(secret: str) -> None:
-    """Mask a secret, ASCII, in all that is read from now on."""
+    """Mask a secret in all that is read from now on."""
     global _secrets
     if len(secret) >= MIN_LENGTH and all(secret != known.plain for known in _secrets):
         # Another tuple, since other threads may be reading this one. The longest first: one may begin another.

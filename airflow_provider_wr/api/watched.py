@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from airflow_provider_wr.api import calls, events
 from airflow_provider_wr.api.calls import Call
+from airflow_provider_wr.api.executions import ComponentExecution
 from airflow_provider_wr.api.models import Run, RunStage
 
 
@@ -59,4 +60,15 @@ def run(run_id: str) -> Watched[Run]:
         calls.get_run(run_id),
         calls.stream_run(run_id),
         partial(events.read_run_event, run_id),
+    )
+
+
+def execution(execution_id: str) -> Watched[ComponentExecution]:
+    """Watch an execution of a component; raises :class:`WRValidationError` for what cannot be the id of one."""
+    return Watched(
+        "execution",
+        execution_id,
+        calls.get_execution(execution_id),
+        calls.stream_execution(execution_id),
+        partial(events.read_execution_event, execution_id),
     )

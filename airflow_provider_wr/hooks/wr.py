@@ -12,8 +12,8 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -30,6 +30,7 @@ from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.api.watched import run as watch_run
 from airflow_provider_wr.connection import DEFAULT_BASE_URL, WRSettings
 from airflow_provider_wr.exceptions import WRAuthError, WRError, WRNotFoundError
+from airflow_provider_wr.hooks.components import AsyncComponentCalls, ComponentCalls
 from airflow_provider_wr.transport.aiohttp import AiohttpStream, SharedSession
 from airflow_provider_wr.transport.requests import RequestsStream, RequestsTransport
 from airflow_provider_wr.waiting import rules
@@ -68,7 +69,7 @@ NO_KEY = "ws_no_key"
 _OF_A_RUN = re.compile(r"\b(run|execution)\b", re.IGNORECASE)
 
 
-class WRHook(BaseHook):
+class WRHook(ComponentCalls, BaseHook):
     """
     White Rabbit's API, synchronously. Also a context manager, which closes its connections.
 
@@ -139,16 +140,15 @@ class WRHook(BaseHook):
 
     def get_run(self, run_id: str) -> Run:
         """Return the current state of a run, finished or not."""
-        """Return the current state of a run, finished or not."""
         return self.send(calls.get_run(run_id))
 
-    def get_run_once(self, run_id: str, *, within: float | None) -> Run:
+    def read_once(self, watched: Watched[S], *, within: float | None) -> S:
         """
-        Return the current state of a run, without retries.
+        Return the current state of a run or an execution, without retries.
 
         :param within: time limit in seconds; None for the connection's read timeout.
         """
-        return self._transport.send(calls.get_run(run_id), self.settings, within=within)
+        return self._transport.send(watched.read, self.settings, within=within)
 
     def update_component(
         self,
@@ -179,7 +179,10 @@ class WRHook(BaseHook):
 
         The stream has no replay: earlier events are lost.
         """
-        watched = watch_run(run_id)
+        yield from self.stream(watch_run(run_id))
+
+    def stream(self, watched: Watched[Any]) -> Iterator[Any]:
+        """Yield the events of a run or an execution; see :meth:`stream_run`."""
         events = EventStream()
         stream = self._transport.open_stream(watched.stream, self.settings, silence=rules.SILENCE, within=None)
         for chunk in stream.chunks(within=None):
@@ -215,7 +218,7 @@ class WRHook(BaseHook):
         :class:`~airflow_provider_wr.exceptions.WRCreditLimitError` when the run has used too many credits. The run
         keeps running.
         """
-        return self._wait_for(
+        return self.wait_for(
             watch_run(run_id),
             timeout=timeout,
             deadline=deadline,
@@ -224,16 +227,17 @@ class WRHook(BaseHook):
             max_credits=max_credits,
         )
 
-    def _wait_for(
+    def wait_for(
         self,
         watched: Watched[S],
         *,
-        timeout: float | None,
-        deadline: float | None,
-        on_event: OnEvent | None,
-        was_found: bool,
-        max_credits: float | None,
+        timeout: float | None = 300.0,
+        deadline: float | None = None,
+        on_event: OnEvent | None = None,
+        was_found: bool = False,
+        max_credits: float | None = None,
     ) -> S:
+        """Wait until a run or an execution has ended; see :meth:`wait_for_run`."""
         steps = rules.wait(
             watched, within=_seconds_left(timeout, deadline), limit=timeout, max_credits=max_credits
         )
@@ -252,7 +256,7 @@ class WRHook(BaseHook):
                     match step:
                         case Connect():
                             self._connect(again=step.again, was_found=was_found)
-                            result = self.settings.run_link(watched.id, self.workflow_id)
+                            result = self.settings.link_to(watched, self.workflow_id)
                         case OpenStream():
                             if stream is not None:
                                 stream.close()
@@ -282,7 +286,7 @@ class WRHook(BaseHook):
         Returns whether the API accepts the key, and a message for the user.
         """
         try:
-            self.get_run_once(NO_RUN, within=None)
+            self.read_once(watch_run(NO_RUN), within=None)
         except WRNotFoundError as error:
             return self._test_path(error)
         except WRAuthError as error:
@@ -362,7 +366,7 @@ def _seconds_left(timeout: float | None, deadline: float | None) -> float | None
     return timeout if deadline is None else deadline - time.time()
 
 
-class WRAsyncHook:
+class WRAsyncHook(AsyncComponentCalls):
     """
     White Rabbit's API, asynchronously: like :class:`WRHook`, but awaited. Use it with ``async with``.
 
@@ -411,7 +415,12 @@ class WRAsyncHook:
 
     async def stream_run(self, run_id: str) -> AsyncIterator[RunEvent]:
         """Yield a run's events; see :meth:`WRHook.stream_run`."""
-        watched = watch_run(run_id)
+        async with aclosing(self.stream(watch_run(run_id))) as events:
+            async for event in events:
+                yield event
+
+    async def stream(self, watched: Watched[Any]) -> AsyncGenerator[Any]:
+        """Yield the events of a run or an execution; see :meth:`stream_run`."""
         events = EventStream()
         await self._connect()
         with closing(await self._shared.open_stream(watched.stream, silence=rules.SILENCE, within=None)) as stream:
@@ -434,7 +443,7 @@ class WRAsyncHook:
         max_credits: float | None = None,
     ) -> Run:
         """Wait until a run has ended; see :meth:`WRHook.wait_for_run`."""
-        return await self._wait_for(
+        return await self.wait_for(
             watch_run(run_id),
             timeout=timeout,
             deadline=deadline,
@@ -443,16 +452,17 @@ class WRAsyncHook:
             max_credits=max_credits,
         )
 
-    async def _wait_for(
+    async def wait_for(
         self,
         watched: Watched[S],
         *,
-        timeout: float | None,
-        deadline: float | None,
-        on_event: OnEvent | None,
-        was_found: bool,
-        max_credits: float | None,
+        timeout: float | None = 300.0,
+        deadline: float | None = None,
+        on_event: OnEvent | None = None,
+        was_found: bool = False,
+        max_credits: float | None = None,
     ) -> S:
+        """Wait until a run or an execution has ended; see :meth:`wait_for_run`."""
         steps = rules.wait(
             watched, within=_seconds_left(timeout, deadline), limit=timeout, max_credits=max_credits
         )
@@ -471,7 +481,7 @@ class WRAsyncHook:
                     match step:
                         case Connect():
                             await self._connect(again=step.again, was_found=was_found, within=step.within)
-                            result = self.run_link(watched.id)
+                            result = self.link_to(watched)
                         case OpenStream():
                             if stream is not None:
                                 stream.close()
@@ -498,9 +508,13 @@ class WRAsyncHook:
 
     def run_link(self, run_id: str) -> str | None:
         """Return the URL of a run's page; None before the first call, and without a ``run_url``."""
+        return self.link_to(watch_run(run_id))
+
+    def link_to(self, watched: Watched[Any]) -> str | None:
+        """Return the URL of the page of a run or an execution; see :meth:`run_link`."""
         if not self._is_connected:
             return None
-        return self._shared.endpoint.settings.run_link(run_id, self.workflow_id)
+        return self._shared.endpoint.settings.link_to(watched, self.workflow_id)
 
     async def send(self, call: Call[T]) -> T:
         """Make a call, with retries if it is safe to repeat; see :meth:`WRHook.send`."""

@@ -22,6 +22,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_wr import asset_events
+from airflow_provider_wr.api import watched
 from airflow_provider_wr.api.ids import check_run_id
 from airflow_provider_wr.arguments import UNSET, Prepared, check_credits, check_rendered, to_seconds, warn_author
 from airflow_provider_wr.exceptions import (
@@ -265,7 +266,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
                 hook.settings = self._settings()
                 # One request, and no longer than the time that is left: the next poke asks again.
                 left = self._started + self.timeout - time.time()
-                run = hook.get_run_once(self.run_id, within=max(left, FINAL_READ_TIMEOUT))
+                run = hook.read_once(watched.run(self.run_id), within=max(left, FINAL_READ_TIMEOUT))
         except WRError as error:
             self._known.record_error(error)
             if not is_transient(error, elapsed=time.time() - self._started):

@@ -152,8 +152,9 @@ class SharedSession:
         # See RequestsTransport.send for why a new connection.
         session = self.http if call.repeatable else _new_session()
         attempt = _Attempt()
+        read_timeout = self.endpoint.settings.read_timeout + call.held_for
         try:
-            async with timeout(_least(self.endpoint.settings.read_timeout, until and until - time.monotonic())):
+            async with timeout(_least(read_timeout, until and until - time.monotonic())):
                 answer = await _read(await _request(session, self.endpoint, call, attempt))
         except (aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError) as error:
             raise _no_answer(call, error, sent=attempt.sent) from None

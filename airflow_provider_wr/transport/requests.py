@@ -60,7 +60,7 @@ class RequestsTransport:
         # The server may have closed a pooled connection, which shows only after sending. A trigger would then have
         # an unknown outcome, so it gets a new connection.
         session = self.session if call.repeatable else _new_session()
-        seconds = _least(settings.read_timeout, within)
+        seconds = _least(settings.read_timeout + call.held_for, within)
         until = time.monotonic() + seconds
         try:
             with naming(settings.conn_id):

@@ -48,6 +48,8 @@ TRIGGER = calls.trigger_run(WORKFLOW)
 GET = calls.get_run(RUN)
 STREAM = calls.stream_run(RUN)
 UPDATE = calls.update_component(WORKFLOW, COMPONENT, name="n")
+EXECUTE = calls.execute_component("RANDOM_UUID")
+EXECUTION = "/v1/sdk/components/executions/" + RUN
 
 
 def answer(status: int, body: object = b"", headers: dict[str, str] | None = None) -> Answer:
@@ -87,7 +89,11 @@ def test_a_call_is_what_the_vendors_sdk_sends(call: Call[Any], recorded: dict[st
     [
         pytest.param(TRIGGER, {"Accept": "application/json", "Content-Type": "application/json"}, id="trigger"),
         pytest.param(GET, {"Accept": "application/json"}, id="read"),
-        pytest.param(STREAM, {"Accept": "text/event-stream", "Accept-Encoding": "identity"}, id="stream"),
+        pytest.param(
+            STREAM,
+            {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-cache"},
+            id="stream",
+        ),
         pytest.param(UPDATE, {"Accept": "application/json", "Content-Type": "application/json"}, id="update"),
     ],
 )
@@ -106,10 +112,66 @@ def test_the_headers_without_a_secret(call: Call[Any], own: dict[str, str]) -> N
         pytest.param(GET, True, id="read"),
         pytest.param(STREAM, True, id="stream"),
         pytest.param(UPDATE, True, id="update"),
+        pytest.param(EXECUTE, False, id="execute"),
+        pytest.param(calls.get_execution(RUN), True, id="read an execution"),
+        pytest.param(calls.stream_execution(RUN), True, id="stream an execution"),
+        pytest.param(calls.replay_callback(RUN), True, id="replay"),
+        pytest.param(calls.list_components(), True, id="catalogue"),
     ],
 )
-def test_the_trigger_alone_is_not_repeatable(call: Call[Any], repeatable: bool) -> None:
+def test_what_starts_something_alone_is_not_repeatable(call: Call[Any], repeatable: bool) -> None:
     assert call.repeatable is repeatable
+
+
+@pytest.mark.parametrize(
+    ("call", "line", "body"),
+    [
+        (calls.get_execution(RUN), f"GET {EXECUTION}", None),
+        (calls.stream_execution(RUN), f"GET {EXECUTION}/stream", None),
+        (calls.replay_callback(RUN), f"POST {EXECUTION}/replay-callback", b"{}"),
+        (calls.list_components(), "GET /v1/system/components", None),
+        (EXECUTE, "POST /v1/sdk/components", b'{"module":"RANDOM_UUID","input":{},"config":{}}'),
+    ],
+)
+def test_the_calls_of_components(call: Call[Any], line: str, body: bytes | None) -> None:
+    assert (f"{call.method} {call.path}", call.body) == (line, body)
+    assert (call.accept == "text/event-stream") is call.path.endswith("/stream")
+
+
+@pytest.mark.parametrize(
+    ("options", "body"),
+    [
+        pytest.param({}, {}, id="nothing"),
+        pytest.param(
+            {"input": {"a": 1.0}, "config": {"b": [None]}}, {"input": {"a": 1}, "config": {"b": [None]}}, id="both"
+        ),
+        pytest.param({"attempts": 1, "wait_ms": 0}, {}, id="the server's defaults are not sent"),
+        pytest.param({"attempts": 3, "wait_ms": 15000}, {"attempts": 3, "waitForMs": 15000}, id="the most"),
+        pytest.param({"wait_ms": 1}, {"waitForMs": 1}, id="the least"),
+        pytest.param(
+            {
+                "callback_headers": {"X-Team": "a"},
+                "callback_secret": "hush",
+                "callback_url": "https://x.example/?a=b",
+                "attempts": 2,
+            },
+            {
+                "attempts": 2,
+                "callbackUrl": "https://x.example/?a=b",
+                "callbackSecret": "hush",
+                "callbackHeaders": {"X-Team": "a"},
+            },
+            id="callback, in the SDK's order",
+        ),
+    ],
+)
+def test_what_is_sent_to_execute_a_component(options: dict[str, Any], body: dict[str, Any]) -> None:
+    call = calls.execute_component("X", **options)
+    sent = json.loads(call.body or b"")
+    expected = {"module": "X", "input": {}, "config": {}, **body}
+    assert (sent, list(sent)) == (expected, list(expected))
+    assert call.held_for == options.get("wait_ms", 0) / 1000
+    assert "hush" not in repr(call)
 
 
 # --- what is refused before it is sent --------------------------------------------------------------------
@@ -180,6 +242,9 @@ def test_any_text_is_a_uuid_or_refused(text: str) -> None:
         pytest.param(lambda: calls.trigger_run("x"), id="trigger"),
         pytest.param(lambda: calls.get_run("x"), id="read"),
         pytest.param(lambda: calls.stream_run("x"), id="stream"),
+        pytest.param(lambda: calls.get_execution("x"), id="read an execution"),
+        pytest.param(lambda: calls.stream_execution("x"), id="stream an execution"),
+        pytest.param(lambda: calls.replay_callback("../x"), id="replay"),
         pytest.param(lambda: calls.update_component("x", COMPONENT, name="n"), id="update, workflow"),
         pytest.param(lambda: calls.update_component(WORKFLOW, "x", name="n"), id="update, component"),
     ],
@@ -187,6 +252,91 @@ def test_any_text_is_a_uuid_or_refused(text: str) -> None:
 def test_no_call_has_another_id_in_its_path(build: Any) -> None:
     with pytest.raises(WRValidationError, match="should be a UUID"):
         build()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        *(
+            (("",), "module should be the name of a component"),
+            ((" ",), "module"),
+            ((None,), "module"),
+            ((7,), "module"),
+        ),
+        (("X", [1]), "input should be an object (a dict), not a list"),
+        (("X", "{}"), "input should be an object (a dict), not a str"),
+        (("X", None, 7), "config should be an object (a dict), not a int"),
+        (("X", {"a": 2**60 + 1}), "$.input.a is an integer that JavaScript would round"),
+        (("X", None, {"a": math.nan}), "$.config.a is nan, which JSON cannot hold"),
+    ],
+)
+def test_a_component_that_cannot_be_sent_is_refused_by_name(arguments: Any, says: str) -> None:
+    with pytest.raises(WRValidationError) as refused:
+        calls.execute_component(*arguments)
+    assert says in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"attempts": 0}, "attempts should be an integer from 1 to 3, not 0"),
+        ({"attempts": 4}, "attempts should be an integer from 1 to 3, not 4"),
+        ({"attempts": True}, "attempts should be an integer from 1 to 3, not True"),
+        ({"attempts": 1.0}, "attempts should be an integer from 1 to 3, not 1.0"),
+        ({"attempts": "2"}, "attempts should be an integer from 1 to 3, not '2'"),
+        ({"attempts": None}, "attempts should be an integer from 1 to 3, not None"),
+        ({"wait_ms": -1}, "wait_ms should be an integer from 0 to 15000, not -1"),
+        ({"wait_ms": 15001}, "wait_ms should be an integer from 0 to 15000, not 15001"),
+        ({"wait_ms": False}, "wait_ms should be an integer from 0 to 15000, not False"),
+        ({"wait_ms": 0.5}, "wait_ms should be an integer from 0 to 15000, not 0.5"),
+        *(
+            ({"callback_url": url}, "callback_url should be a URL that starts with https://, not ")
+            for url in (
+                "",
+                "http://x.example",
+                "ftp://x",
+                "https://",
+                "x.example",
+                "https://a b",
+                "https://[",
+                7,
+                b"https://x",
+            )
+        ),
+        ({"callback_secret": "hush"}, "callback_secret and callback_headers need a callback_url"),
+        ({"callback_headers": {}}, "callback_secret and callback_headers need a callback_url"),
+        *(
+            (
+                {"callback_url": "https://x.example", "callback_secret": secret},
+                "callback_secret should be a string",
+            )
+            for secret in ("", 7, "hush\ud83d", b"hush")
+        ),
+        *(
+            ({"callback_url": "https://x.example", "callback_headers": headers}, "callback_headers")
+            for headers in (["hush"], {7: "hush"}, {" ": "hush"}, {"X": 7}, {"X": "hush\r\nY: 1"}, {"X": None})
+        ),
+    ],
+)
+def test_a_limit_that_is_passed_is_refused_by_name(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(WRValidationError) as refused:
+        calls.execute_component("X", **options)
+    assert says in refused.value.message
+    assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("secret", "headers", "secrets"),
+    [
+        (None, None, set()),
+        ("hush", None, {"hush"}),
+        ("hush", {"A": "Bearer abcdefgh", "B": "true"}, {"Bearer abcdefgh", "abcdefgh", "hush"}),
+        (7, ["abcdefgh"], set()),
+        ("hush\ud83d", {"A": 7, "B": "abcdefgh\ud83d"}, set()),
+    ],
+)
+def test_what_of_a_callback_is_secret(secret: Any, headers: Any, secrets: set[str]) -> None:
+    assert calls.callback_secrets(secret, headers) == secrets
 
 
 @pytest.mark.parametrize(
@@ -684,17 +834,26 @@ def test_a_403_does_not_blame_the_clock() -> None:
         pytest.param(answer(504), WRServerError, id="504"),
     ],
 )
-def test_a_trigger_that_may_have_been_obeyed(given: Answer, reason: type[WRError]) -> None:
+@pytest.mark.parametrize(
+    ("call", "starts", "subject"),
+    [
+        pytest.param(TRIGGER, "a run", f"workflow {WORKFLOW}", id="trigger"),
+        pytest.param(EXECUTE, "an execution", "component RANDOM_UUID", id="execute"),
+    ],
+)
+def test_a_request_that_may_have_been_obeyed(
+    given: Answer, reason: type[WRError], call: Call[Any], starts: str, subject: str
+) -> None:
     before = datetime.now(timezone.utc).replace(microsecond=0)
     with pytest.raises(WRTriggerUnknownError) as raised:
-        answers.read_answer(TRIGGER, given)
+        answers.read_answer(call, given)
     error = raised.value
     assert type(error.reason) is reason
     assert error.reason.status_code == given.status
     assert error.__cause__ is None  # its words are in the text
     assert not answers.may_repeat(error)
     told = re.fullmatch(
-        rf"whether a run started is not known: .*; workflow {WORKFLOW} was triggered at (\S+)",
+        rf"whether {starts} started is not known: .*; {subject} was triggered at (\S+)",
         error.message,
     )
     assert told
@@ -718,9 +877,10 @@ def test_a_trigger_that_may_have_been_obeyed(given: Answer, reason: type[WRError
         pytest.param(answer(429, NEST), WRRateLimitError, id="429"),
     ],
 )
-def test_a_trigger_that_was_certainly_not_obeyed(given: Answer, kind: type[WRError]) -> None:
+@pytest.mark.parametrize("call", [TRIGGER, EXECUTE], ids=["trigger", "execute"])
+def test_a_request_that_was_certainly_not_obeyed(given: Answer, kind: type[WRError], call: Call[Any]) -> None:
     with pytest.raises(WRError) as raised:
-        answers.read_answer(TRIGGER, given)
+        answers.read_answer(call, given)
     assert type(raised.value) is kind
 
 

@@ -46,6 +46,15 @@ def test_a_secret_is_masked_in_every_form(form: str) -> None:
     assert printable(f"a {form} b") == "a *** b"
 
 
+@pytest.mark.parametrize("write", [str, lambda text: json.dumps(text)[1:-1], quote])
+def test_a_secret_beyond_ascii_is_masked_in_every_form(write: Any) -> None:
+    redaction.hide("schlüssel-€-🔑")
+    form = write("schlüssel-€-🔑")
+    assert redaction.redact(f"a {form} b {form}") == "a *** b ***"
+    assert redaction.holds_secret(f"é {form} b".encode())
+    assert decode(f'{{"a": "{form}"}}'.encode()) == {"a": "***"}
+
+
 def test_a_secret_is_masked_before_a_text_is_cut() -> None:
     for place in range(480, 502):
         shown = printable("x" * place + KEY + "y" * 500)

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_wr.hooks.wr import WRAsyncHook, WRHook
 
 if TYPE_CHECKING:
-    from airflow_provider_wr.models import Run, RunEvent, TriggeredRun
+    from airflow_provider_wr.models import (
+        Component,
+        ComponentExecution,
+        ExecutionEvent,
+        Run,
+        RunEvent,
+        TriggeredRun,
+    )
 
 
 class Sync:
@@ -37,6 +44,27 @@ class Sync:
 
     def wait_for_run(self, run_id: str, **options: Any) -> Run:
         return self._hook.wait_for_run(run_id, **options)
+
+    def execute_component(self, *args: Any, **options: Any) -> ComponentExecution:
+        return self._hook.execute_component(*args, **options)
+
+    def get_execution(self, execution_id: str) -> ComponentExecution:
+        return self._hook.get_execution(execution_id)
+
+    def stream_execution(self, execution_id: str) -> list[ExecutionEvent]:
+        return list(self._hook.stream_execution(execution_id))
+
+    def wait_for_execution(self, execution_id: str, **options: Any) -> ComponentExecution:
+        return self._hook.wait_for_execution(execution_id, **options)
+
+    def replay_callback(self, execution_id: str) -> None:
+        self._hook.replay_callback(execution_id)
+
+    def list_components(self) -> tuple[Component, ...]:
+        return self._hook.list_components()
+
+    def validate_component(self, *args: Any) -> None:
+        self._hook.validate_component(*args)
 
     def close(self) -> None:
         self._hook.close()
@@ -72,6 +100,30 @@ class Async:
 
     def wait_for_run(self, run_id: str, **options: Any) -> Run:
         return self._run(lambda hook: hook.wait_for_run(run_id, **options))
+
+    def execute_component(self, *args: Any, **options: Any) -> ComponentExecution:
+        return self._run(lambda hook: hook.execute_component(*args, **options))
+
+    def get_execution(self, execution_id: str) -> ComponentExecution:
+        return self._run(lambda hook: hook.get_execution(execution_id))
+
+    def stream_execution(self, execution_id: str) -> list[ExecutionEvent]:
+        async def collect(hook: WRAsyncHook) -> list[ExecutionEvent]:
+            return [event async for event in hook.stream_execution(execution_id)]
+
+        return self._run(collect)
+
+    def wait_for_execution(self, execution_id: str, **options: Any) -> ComponentExecution:
+        return self._run(lambda hook: hook.wait_for_execution(execution_id, **options))
+
+    def replay_callback(self, execution_id: str) -> None:
+        self._run(lambda hook: hook.replay_callback(execution_id))
+
+    def list_components(self) -> tuple[Component, ...]:
+        return self._run(lambda hook: hook.list_components())
+
+    def validate_component(self, *args: Any) -> None:
+        self._run(lambda hook: hook.validate_component(*args))
 
     def close(self) -> None:
         if self._loop.is_closed():
