@@ -1,4 +1,4 @@
-"""Drive White Rabbit workflows from Apache Airflow."""
+"""Run White Rabbit workflows from Apache Airflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the author of a DAG gave to an operator: checked when the DAG is parsed, and again once it is rendered."""
+"""Validate the arguments of operators, when a DAG is parsed and again after rendering."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Unset:
         return "None"
 
 
-#: The default of an argument that must be told from a None that a template rendered to.
+#: A default value that differs from a None that a template rendered to.
 UNSET: Any = _Unset()
 
 
@@ -32,10 +32,11 @@ def warn_author(text: str) -> None:
 
 class Given:
     """
-    Which arguments of an operator were given: only one that was left out takes its default.
+    Tracks which arguments of an operator were given. Only omitted ones take their default, not those rendered
+    empty.
 
     :param mapped: whether the operator is an instance of a mapped one, so that a None was computed.
-    :param arguments: those whose default is ``UNSET``. A None that stands in a DAG file counts as left out.
+    :param arguments: those whose default is ``UNSET``. A literal None in a DAG file counts as omitted.
     """
 
     def __init__(self, mapped: bool, **arguments: Any) -> None:
@@ -44,27 +45,27 @@ class Given:
         ]
 
     def check(self, operator: object) -> None:
-        """Raise :class:`WRValidationError` if one of them rendered to nothing."""
+        """Raise :class:`WRValidationError` if one of them rendered to an empty value."""
         for name in self._names:
             check_rendered(getattr(operator, name), name)
 
     def values(self, operator: object) -> dict[str, Any]:
-        """Return those that were given, rendered."""
+        """Return the given arguments, rendered."""
         return {name: getattr(operator, name) for name in self._names}
 
 
 def value_or_none(argument: Any) -> Any:
-    """Return an argument whose default is ``UNSET``; None where it was left out."""
+    """Return an argument whose default is ``UNSET``; None if it was omitted."""
     return None if argument is UNSET else argument
 
 
 def is_mapped(operator: object) -> bool:
-    """Return whether Airflow makes an operator out of a mapped one. It keeps that under a name of its own."""
+    """Return whether an operator is an instance of a mapped one, from a private attribute of Airflow."""
     return bool(getattr(operator, "_BaseOperator__from_mapped", False))
 
 
 def default_args(dag: Any, task_group: Any) -> dict[str, Any]:
-    """Return the defaults that a DAG and a task group hold for the arguments of a task; none without a DAG."""
+    """Return the ``default_args`` of a DAG and a task group; empty without a DAG."""
     if dag is None:
         return {}
     return {**(dag.default_args or {}), **((task_group and task_group.default_args) or {})}
@@ -72,11 +73,11 @@ def default_args(dag: Any, task_group: Any) -> dict[str, Any]:
 
 class Prepared:
     """
-    What ``partial()`` has prepared, with the arguments that each instance of the mapped operator will have.
+    The result of ``partial()``, with the arguments that each instance of the mapped operator will get.
 
     :param prepare: Airflow's own ``partial()``.
-    :param arguments: those that were given.
-    :param optional: the names of those for which a None that stands in a DAG file counts as left out.
+    :param arguments: the given arguments.
+    :param optional: names of arguments for which a literal None counts as omitted.
     """
 
     def __init__(self, prepare: Callable[..., Any], arguments: Mapping[str, Any], *optional: str) -> None:
@@ -85,46 +86,44 @@ class Prepared:
         self._kwargs: dict[str, Any] = self.partial.kwargs
         own = arguments.get("default_args") or {}
         defaults = default_args(self._kwargs.get("dag"), self._kwargs.get("task_group"))
-        # As with an operator that is not mapped, no default takes the place of a None.
+        # As for an operator that is not mapped, default_args do not replace a None.
         self._kwargs.update(dict.fromkeys(left_out & {*defaults, *own}, UNSET))
-        # Airflow puts its own arguments' defaults in here, and those of others only into each instance.
+        # Airflow applies default_args here only to its own arguments, and to ours in each instance.
         taken = {
             name
             for kind in self.partial.operator_class.__mro__
             for name in signature(kind.__init__).parameters
             if "__init__" in vars(kind)
         }
-        # And a mapped operator forgets its own.
+        # And it ignores the default_args of a mapped operator itself.
         self._kwargs.update({name: own[name] for name in own if name in taken and name not in self._kwargs})
         self.arguments = {name: value for name, value in defaults.items() if name in taken} | self._kwargs
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return an argument; ``default`` where it is left out."""
+        """Return an argument; ``default`` if it is omitted."""
         value = self.arguments.get(name, UNSET)
         return default if value is UNSET else value
 
     def set(self, name: str, value: Any) -> None:
-        """Give every instance another argument."""
+        """Set an argument for every instance."""
         self._kwargs[name] = self.arguments[name] = value
 
     def check(self, **checks: Callable[[Any], Any]) -> None:
-        """Check arguments as the operator's constructor does, which runs only with the task."""
+        """Validate arguments as the operator's constructor does, which runs only with the task."""
         for name, check in checks.items():
             if self.get(name, UNSET) is not UNSET:
                 check(self.arguments[name])
 
 
 def check_rendered(value: Any, name: str) -> Any:
-    """Return ``value``; raises :class:`WRValidationError` if it rendered to nothing: None, or a blank text."""
+    """Return ``value``; raises :class:`WRValidationError` if it rendered to None or a blank string."""
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise WRValidationError(
-            f"{name} is empty ({value!r}): check its template, or leave it out for its default"
-        )
+        raise WRValidationError(f"{name} is empty ({value!r}): check its template, or omit it to use the default")
     return value
 
 
 def is_literal(value: Any) -> bool:
-    """Return whether a value in a DAG file is what it will be when the task runs: no template, no XComArg."""
+    """Return whether a value in a DAG file is final: neither a template nor an XComArg."""
     if isinstance(value, str):
         return "{{" not in value and "{%" not in value
     if isinstance(value, Mapping):
@@ -135,7 +134,7 @@ def is_literal(value: Any) -> bool:
 
 
 def to_seconds(value: Any, name: str) -> float:
-    """Return a duration in seconds, given as a number, its text or a ``timedelta``; raises ``ValueError``."""
+    """Return a duration in seconds from a number, a numeric string or a ``timedelta``; raises ``ValueError``."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     try:
@@ -161,7 +160,7 @@ def check_credits(value: Any) -> float | None:
 
 
 def check_modules(value: Any) -> tuple[str, ...]:
-    """Return ``harmless_modules``; raises ``ValueError`` for a text, whose letters are no modules."""
+    """Return ``harmless_modules``; raises ``ValueError`` for a string, which would be a sequence of letters."""
     if isinstance(value, str):
         raise ValueError(f"harmless_modules should be a list of modules, not {value!r}")
     return tuple(value or ())

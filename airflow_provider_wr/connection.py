@@ -37,20 +37,20 @@ DEFAULT_BASE_URL = "https://api.whiterabbit.app"
 @dataclass(frozen=True, slots=True)
 class WRSettings:
     """
-    What a ``wr`` connection says. Secrets stay out of its ``repr``.
+    The settings of a ``wr`` connection. Its ``repr`` has no secrets.
 
-    :param base_url: where the API's paths begin, without a trailing slash.
+    :param base_url: URL of the API, without ``/v1`` and a trailing slash.
     :param api_key: sent as ``X-Api-Key``.
-    :param signer: signs every request; None when the connection holds no API secret.
-    :param workflow_id: the workflow used where a call names none; None when the connection names none.
+    :param signer: signs every request; None without an API secret.
+    :param workflow_id: UUID of the default workflow; None for none.
     :param connect_timeout: seconds, for opening a connection.
-    :param read_timeout: seconds, for the whole answer to a plain call; streams are not bound by it.
-    :param verify: whether TLS certificates are checked, or the path of a CA bundle to check them against.
+    :param read_timeout: seconds, for the whole answer to a plain call; does not apply to streams.
+    :param verify: whether to verify TLS certificates, or the path of a CA bundle.
     :param run_url: template of the link to a run; None for no link.
     :param execution_url: template of the link to an execution of a component; None for no link.
-    :param harmless_modules: modules whose stages have no effect, so that a retry may run them again.
-    :param allow_concurrent_updates: send updates also while other runs of the DAG may be under way.
-    :param conn_id: the connection's own id, for errors to name it.
+    :param harmless_modules: modules without side effects, which a retry may run again.
+    :param allow_concurrent_updates: allow updates while other runs of the DAG are active.
+    :param conn_id: the connection's id, for errors.
     """
 
     base_url: str
@@ -69,13 +69,13 @@ class WRSettings:
     @classmethod
     def load(cls, conn_id: str, *, was_found: bool = False) -> WRSettings:
         """
-        Look a connection up and read it. Blocks: call it in a thread when on an event loop.
+        Look up a connection and validate it. Blocks: on an event loop, call it in a thread.
 
-        :param was_found: whether it was found before. Airflow 3 says "not defined" also when its secrets backend
-            or its API has failed (seen on 3.3.2): said of one that was found before, it is taken for that.
+        :param was_found: whether the connection is known to exist. Airflow 3 also reports "not defined" if its
+            secrets backend or API fails (seen on 3.3.2). If True, it is treated as such a failure.
 
-        Raises :class:`WRValidationError` for a bad field, Airflow's own error for an unknown connection and for
-        one that the task may not use, and :class:`WRConnectionError` when the lookup failed.
+        Raises :class:`WRValidationError` for an invalid field, Airflow's own error for an unknown or forbidden
+        connection, and :class:`WRConnectionError` for a failed lookup.
         """
         try:
             conn = BaseHook.get_connection(conn_id)
@@ -91,7 +91,7 @@ class WRSettings:
 
     @classmethod
     def from_connection(cls, conn: Connection) -> WRSettings:
-        """Read a connection; raises :class:`WRValidationError`, which names the field and never a secret."""
+        """Validate a connection; raises :class:`WRValidationError` with the field, without secrets."""
         try:
             return cls._read(conn)
         except WRValidationError as error:
@@ -105,7 +105,7 @@ class WRSettings:
         api_secret = _text(extra, "api_secret")
         if api_secret == STORED_SECRET:
             raise WRValidationError(
-                "the form does not send along what is secret: type the API key and secret again to test them"
+                "the form does not submit stored secrets: enter the API key and secret again to test them"
             )
         mask(conn.password, (conn.password or "").strip(), api_secret)
         workflow_id = _text(extra, "workflow_id")
@@ -128,7 +128,7 @@ class WRSettings:
         """Return the URL of a run's page; None when the connection has no ``run_url``."""
         if self.run_url is None:
             return None
-        # It is stored as an XCom, and the run's id is the API's.
+        # Sanitized, since it is stored as an XCom and the run's id comes from the API.
         return fit_text(self.run_url.format(run_id=run_id, workflow_id=workflow_id or self.workflow_id or ""))
 
     def execution_link(self, execution_id: str) -> str | None:
@@ -160,8 +160,8 @@ _EXTRAS = frozenset(
 )
 
 
-#: With it, Airflow before 2.3 stored the fields of its form. The form of 2.11 sends each field with it and without
-#: when it tests a connection.
+#: Prefix of the form's fields in Airflow before 2.3. To test a connection, the form of 2.11 sends each field with
+#: and without it.
 _PREFIX = "extra__wr__"
 
 
@@ -178,7 +178,7 @@ def _extra(conn: Connection) -> dict[str, Any]:
 
 
 def _without_prefix(extra: dict[str, Any]) -> dict[str, Any]:
-    """Return the extra with its fields under their plain names. One that is empty counts as left out."""
+    """Return the extra with the prefix removed from its fields. Empty fields count as left out."""
     plain = {name: value for name, value in extra.items() if not name.startswith(_PREFIX)}
     for name, value in extra.items():
         field_name = name.removeprefix(_PREFIX)
@@ -199,7 +199,7 @@ def _text(extra: dict[str, Any], name: str) -> str | None:
 
 
 def _flag(extra: dict[str, Any], name: str, *, default: bool) -> bool:
-    # In a connection given as a URI every extra is a text.
+    # In a connection given as a URI, all extras are strings.
     value = extra.get(name)
     if value is None or value == "":
         return default
@@ -214,7 +214,9 @@ def _modules(extra: dict[str, Any]) -> tuple[str, ...]:
     if isinstance(value, str):
         value = value.split(",")
     if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
-        raise WRValidationError("the extra 'harmless_modules' is no list of modules, as JSON or with commas")
+        raise WRValidationError(
+            "the extra 'harmless_modules' is not a list of modules, as JSON or comma-separated"
+        )
     return tuple(filter(None, (each.strip() for each in value)))
 
 
@@ -265,7 +267,7 @@ def _secrets_masker() -> Any:
 
 @cache
 def _warn_unverified() -> None:
-    log.warning("TLS certificates of White Rabbit are not checked, since a connection says 'verify': false")
+    log.warning("TLS certificates of White Rabbit are not verified: a connection has 'verify': false")
 
 
 def _api_key(password: str | None) -> str:
@@ -273,15 +275,15 @@ def _api_key(password: str | None) -> str:
     if not key:
         raise WRValidationError("the API key is missing: put it (ws_…) into the password")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise WRValidationError("the API key (the password) holds characters that no API key has")
+        raise WRValidationError("the API key (the password) contains characters that no API key has")
     return key
 
 
 def _base_url(conn: Connection, *, allow_http: bool) -> str:
     """
-    Put host, schema and port together the way Airflow's HTTP connections do; https by default.
+    Combine host, schema and port as Airflow's HTTP connections do; https by default.
 
-    What the host says twice, in itself and in a field of its own, must be the same.
+    A schema or port that is also part of the host must be the same in both.
     """
     host = (conn.host or "").strip()
     if not host:
@@ -293,20 +295,20 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise WRValidationError("the host is not a URL, and not a host name") from None
+        raise WRValidationError("the host is neither a URL nor a host name") from None
     if parts.username is not None or parts.password is not None:
-        raise WRValidationError("the host holds a user name or password: put the API key into the password")
+        raise WRValidationError("the host contains a user name or password: put the API key into the password")
     if parts.scheme not in ("http", "https") or not parts.hostname or "?" in url or "#" in url:
-        raise WRValidationError("the host is not an http(s) URL without a query, and not a host name")
+        raise WRValidationError("the host is neither an http(s) URL without a query nor a host name")
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
         raise WRValidationError(
-            f"plain http to {parts.hostname} would show the API key to the network: use https, or say "
+            f"plain http to {parts.hostname} would expose the API key to the network: use https, or set "
             "'allow_http': true in the extra"
         )
     if conn.schema and conn.schema.lower() != parts.scheme:
-        raise WRValidationError(f"the host says {parts.scheme}, and the schema says otherwise: leave one out")
+        raise WRValidationError(f"the host has {parts.scheme}, but the schema is {conn.schema}: leave one out")
     if port is not None and conn.port and port != conn.port:
-        raise WRValidationError(f"the host has port {port}, and the port is {conn.port}: leave one out")
+        raise WRValidationError(f"the host has port {port}, but the port is {conn.port}: leave one out")
     _check_path(parts.path)
     if port is None and conn.port:
         url = parts._replace(netloc=f"{parts.netloc}:{conn.port}").geturl()
@@ -316,7 +318,7 @@ def _base_url(conn: Connection, *, allow_http: bool) -> str:
 def _check_path(path: str) -> None:
     segments = [segment.lower() for segment in path.split("/") if segment]
     if segments[-1:] == ["v1"] or "/v1/sdk/" in "/".join(["", *segments, ""]):
-        raise WRValidationError("the host holds /v1, which every call adds: leave out the path from there on")
+        raise WRValidationError("the host contains /v1, which every call adds: leave out the path from there on")
 
 
 def _is_ipv6(host: str) -> bool:
@@ -344,7 +346,7 @@ def _url_template(extra: dict[str, Any], name: str, **fields: str) -> str | None
         found = {("", "", None)}
     if not found <= {(None, None, None), *((field, "", None) for field in fields)}:
         allowed = " and ".join(f"{{{field}}}" for field in fields)
-        raise WRValidationError(f"the extra {name!r} may hold {allowed}, and no other braces")
+        raise WRValidationError(f"the extra {name!r} may contain {allowed}, but no other braces")
     url = urlsplit(template.format(**fields))
     if url.scheme not in ("http", "https"):
         raise WRValidationError(f"the extra {name!r} is not an http(s) URL")

@@ -1,13 +1,13 @@
-"""The fields of a ``wr`` connection in Airflow's form, for every version of it."""
+"""The form fields of a ``wr`` connection, for every version of Airflow."""
 
 from __future__ import annotations
 
 from typing import Any
 
-#: What stands for a stored secret in the form of Airflow 2.11: where it comes back, the secret is kept.
+#: Placeholder of a stored secret in the form of Airflow 2.11. If it is submitted, Airflow keeps the secret.
 STORED_SECRET = "RATHER_LONG_SENSITIVE_FIELD_PLACEHOLDER"  # noqa: S105 - no secret
 
-#: Airflow's own fields, in the form that provider info has them.
+#: Labels and placeholders, in the format of provider info.
 BEHAVIOUR: dict[str, Any] = {
     "hidden-fields": ["login"],
     "relabeling": {"host": "Base URL", "password": "API key"},
@@ -28,16 +28,16 @@ def _field(label: str, description: str, kind: str = "string", **schema: Any) ->
     return {"label": label, "description": description, "schema": {"type": [kind, "null"], **schema}}
 
 
-#: The fields of the extra, in the form that provider info has them from Airflow 3.2 on.
+#: The fields of the extra, in the format of provider info since Airflow 3.2.
 FIELDS: dict[str, dict[str, Any]] = {
-    "workflow_id": _field("Workflow ID", "UUID of the workflow that is used where a task names none."),
+    "workflow_id": _field("Workflow ID", "UUID of the default workflow."),
     "api_secret": _field(
         "API secret",
-        "Ed25519 private key (PKCS#8 DER, base64); with it, every request is signed.",
+        "Ed25519 private key (PKCS#8 DER, base64). If set, every request is signed.",
         format="password",
     ),
     "run_url": _field(
-        "Run URL", "Template of the link to a run, with {run_id} and {workflow_id}; no link without it."
+        "Run URL", "Template of the link to a run, with {run_id} and {workflow_id}. No link if empty."
     ),
     "execution_url": _field(
         "Execution URL",
@@ -45,7 +45,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     ),
     "harmless_modules": _field(
         "Harmless modules",
-        "Modules whose stages have no effect, with commas: a retry may start a new run after them.",
+        "Modules without side effects, comma-separated: a retry may start a new run after them.",
     ),
     "connect_timeout": _field("Connect timeout", "Seconds to open a connection. Default: 10.", "number"),
     "read_timeout": _field("Read timeout", "Seconds for the answer to a plain call. Default: 30.", "number"),
@@ -53,14 +53,14 @@ FIELDS: dict[str, dict[str, Any]] = {
     "allow_http": _field("Allow plain http", "Send the key to another machine without TLS.", "boolean"),
     "allow_concurrent_updates": _field(
         "Allow concurrent updates",
-        "Update components while other runs are under way: all runs set the same values.",
+        "Allow updates while other runs are active, if all runs set the same values.",
         "boolean",
     ),
 }
 
 
 def widgets() -> dict[str, Any]:
-    """Return :data:`FIELDS` as the form of Airflow 2.11 to 3.1 has them."""
+    """Return :data:`FIELDS` in the format of Airflow 2.11 to 3.1."""
     from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
     from wtforms import BooleanField, PasswordField, StringField
 
@@ -75,24 +75,24 @@ def widgets() -> dict[str, Any]:
 
 
 def behaviour() -> dict[str, Any]:
-    """Return :data:`BEHAVIOUR` as the form of Airflow 2.11 to 3.1 has it."""
+    """Return :data:`BEHAVIOUR` in the format of Airflow 2.11 to 3.1."""
     return {key.replace("-", "_"): value for key, value in BEHAVIOUR.items()}
 
 
-# Only Airflow 2.11 draws the fields; later ones read their labels and types.
+# Only Airflow 2.11 renders these fields; later versions read their labels and types.
 
 
 def _draw_secret(field: Any, **attributes: Any) -> Any:
-    """Draw what stands for a stored secret: an empty field would delete it when the form is saved."""
+    """Render a placeholder for a stored secret: saving an empty field would delete the secret."""
     from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget
 
-    typed = field.raw_data not in (None, [STORED_SECRET])  # and back, since another field is wrong
+    typed = field.raw_data not in (None, [STORED_SECRET])  # shown again since another field is invalid
     value = STORED_SECRET if field.data and not typed else ""
     return BS3PasswordFieldWidget(hide_value=False)(field, value=value, **attributes)
 
 
 def _draw_box(field: Any, **attributes: Any) -> Any:
-    """Draw a box that a stored text "false" leaves empty, and that is tested as "true", not as "y"."""
+    """Render a checkbox that a stored "false" leaves unchecked, and that submits "true" instead of "y"."""
     from wtforms.widgets import CheckboxInput
 
     field.data = str(field.data).lower() == "true"

@@ -1,26 +1,26 @@
 """
-Every error a user of this provider can meet.
+All errors of this provider.
 
 WRError
 ├── WRConnectionError        no answer: DNS, refused, reset, TLS
 ├── WRTimeoutError           a wait or a call ran out of time
 ├── WRAuthError              401, 403
 ├── WRNotFoundError          404
-├── WRValidationError        400, 409, 422, and bad input refused before anything is sent
-├── WRConcurrentUpdateError  an update that was not sent, since a run may still need the values before it
+├── WRValidationError        400, 409, 422, and invalid input rejected before anything is sent
+├── WRConcurrentUpdateError  an update that was not sent, since a run may still need the old values
 ├── WRRateLimitError         429
 ├── WRServerError            5xx
-├── WRProtocolError          an answer that is not what the protocol promises
-├── WRTriggerUnknownError    a request that starts a run or an execution, and whose outcome cannot be known
-├── WRCreditLimitError       what is waited for has used more credits than ``max_credits``
-├── WRRunEndedError          a run that ended, but not well
+├── WRProtocolError          an answer that violates the protocol
+├── WRTriggerUnknownError    a request to start a run or an execution, with an unknown outcome
+├── WRCreditLimitError       a run or an execution that used more credits than ``max_credits``
+├── WRRunEndedError          a run that ended without success
 │   ├── WRRunFailedError
 │   └── WRRunCanceledError
 └── WRComponentFailedError   an execution of a component that ended FAILED
 
-"It failed" (:class:`WRRunEndedError`, :class:`WRComponentFailedError`) and "I could not ask" (all others) are not
-confused. Whether Airflow should retry a task that fails with an error is its ``retryable``; :func:`no_retries`
-makes Airflow respect it.
+"It failed" (:class:`WRRunEndedError`, :class:`WRComponentFailedError`) and "could not ask" (all others) are never
+confused. The attribute ``retryable`` decides whether Airflow should retry the task; :func:`no_retries` makes
+Airflow respect it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 try:
     from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
-except ImportError:  # what has no I/O needs no Airflow
+except ImportError:  # the api package works without Airflow
     AirflowException = AirflowFailException = Exception  # type: ignore[misc, assignment]
 
 if TYPE_CHECKING:
@@ -46,22 +46,22 @@ class WRError(AirflowException):
     """
     Something went wrong between Airflow and White Rabbit.
 
-    Its text has the cause first, then what to do, and the request last.
+    Its message has the cause first, then what to do, and the request last.
 
-    :param message: the API's own words where it answered, else ours.
-    :param method: HTTP method of the call; None when no call was made.
-    :param path: path of the call, without the host; None when no call was made.
-    :param status_code: HTTP status of the answer; None when there was none.
-    :param details: the API's body: parsed JSON, or the beginning of its text; None when there was none.
+    :param message: the API's own message if it answered, else ours.
+    :param method: HTTP method of the call; None without a call.
+    :param path: path of the call, without the host; None without a call.
+    :param status_code: HTTP status of the answer; None without one.
+    :param details: the API's body: parsed JSON, or the beginning of a text; None without one.
     :param errors: the API's list of errors, each a dict of ``code`` and ``message``.
-    :param retry_after: seconds after which the API wants to be asked again; None when it did not say.
-    :param sent: whether any of the request may have reached the API; None when no call was made.
-    :param conn_id: the Airflow connection of the call; None when no call was made.
+    :param retry_after: seconds, from the ``Retry-After`` header; None without one.
+    :param sent: whether any bytes of the request may have reached the API; None without a call.
+    :param conn_id: the Airflow connection of the call; None without a call.
     """
 
-    status_code: int | None  # type: ignore[assignment]  # on Airflow's own class a constant, always 500
+    status_code: int | None  # type: ignore[assignment]  # on Airflow's class, a constant 500
 
-    #: Whether a retry of the task may end otherwise.
+    #: Whether a retry of the task could succeed.
     retryable = True
 
     def __init__(
@@ -90,7 +90,7 @@ class WRError(AirflowException):
 
     @property
     def cause(self) -> str:
-        """What went wrong, in short: the status of an answer that is an error, and the message."""
+        """What went wrong, in short: the status if it is an error, and the message."""
         status = self.status_code
         return " ".join(filter(None, (str(status) if status and status >= 300 else "", self.message)))
 
@@ -108,13 +108,13 @@ class WRError(AirflowException):
         return f"{text} ({self.method} {self.path})" if self.method else text
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By default an exception is pickled by its positional arguments alone; ours has its facts by keyword.
+        # By default, exceptions are pickled with their positional arguments only; ours have keywords.
         return _new, (_documented(type(self)), isinstance(self, _NotRetried), self.args), self.__dict__
 
 
 @contextmanager
 def naming(conn_id: str | None) -> Iterator[None]:
-    """Let the errors of a call name the Airflow connection it was made over."""
+    """Set ``conn_id`` on the errors of a call."""
     try:
         yield
     except WRError as error:
@@ -128,7 +128,7 @@ class _NotRetried(AirflowFailException):
 
 @contextmanager
 def no_retries() -> Iterator[None]:
-    """Raise an error that is not ``retryable`` as one that Airflow does not retry, under the same name."""
+    """Convert errors that are not ``retryable`` to classes of the same name that Airflow does not retry."""
     try:
         yield
     except WRError as error:
@@ -138,7 +138,7 @@ def no_retries() -> Iterator[None]:
 
 
 def not_retried(error: WRError) -> WRError:
-    """Return the same error as one that Airflow does not retry. Its class has the same name, and is a subclass."""
+    """Return the error as a subclass of the same name that Airflow does not retry."""
     final = _new(type(error), True, error.args)
     final.__dict__.update(error.__dict__)
     return final
@@ -169,9 +169,9 @@ class WRConnectionError(WRError):
 
 class WRTimeoutError(WRError):
     """
-    A wait or a call ran out of time. A run that was waited for goes on: there is no call to cancel it.
+    A wait or a call timed out. The run keeps running: there is no call to cancel it.
 
-    :param last_status: the status in which the run was last seen; None when it never was, and for a call.
+    :param last_status: the last known status of the run; None if it was never read, and for a call.
     :param last_known: what was last known of the run, in words; empty for a call.
     """
 
@@ -206,7 +206,7 @@ class WRNotFoundError(WRError):
 
 
 class WRValidationError(WRError):
-    """Bad input: refused by us before anything was sent, or by the API (400, 409, 422)."""
+    """Invalid input: rejected by us before anything was sent, or by the API (400, 409, 422)."""
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
@@ -214,11 +214,11 @@ class WRValidationError(WRError):
 
 
 class WRConcurrentUpdateError(WRError):
-    """An update was not sent: another one, or a run that may need the values before it, is under way."""
+    """An update was not sent: another update, or a run that may need the old values, is active."""
 
 
 class WRRateLimitError(WRError):
-    """The API's rate limit was met (429)."""
+    """The API's rate limit was exceeded (429)."""
 
     @property
     def hint(self) -> str:
@@ -226,7 +226,7 @@ class WRRateLimitError(WRError):
 
 
 class WRServerError(WRError):
-    """The API, or a proxy before it, failed (5xx)."""
+    """The API, or a proxy in front of it, failed (5xx)."""
 
     @property
     def hint(self) -> str:
@@ -235,7 +235,7 @@ class WRServerError(WRError):
 
 
 class WRProtocolError(WRError):
-    """An answer that is not what the API's protocol promises: a redirect, HTML, wrong types, too large."""
+    """An answer that violates the API's protocol: a redirect, HTML, wrong types, too large."""
 
     @property
     def hint(self) -> str:
@@ -244,12 +244,12 @@ class WRProtocolError(WRError):
 
 class WRTriggerUnknownError(WRError, AirflowFailException):
     """
-    A request that starts a run, or an execution of a component, was sent, and whether it did cannot be known.
+    A request to start a run, or an execution of a component, was sent, but its outcome is unknown.
 
     Airflow does not retry a task that raises it, since a second request could start a second one.
 
     :param why: what is known, in words.
-    :param reason: what kept us from knowing.
+    :param reason: the error that hides the outcome.
     :param starts: what the request starts: "run" or "execution".
     """
 
@@ -295,13 +295,13 @@ class WRCreditLimitError(WRError):
 
 class WRRunEndedError(WRError):
     """
-    The run ended, but not well.
+    The run ended without success.
 
     :param run: the finished run.
-    :param retryable: whether a retry of the task may end otherwise; False where it could only meet the same run,
-        or must not start another.
-    :param advice: what was done, and how to go on; empty for none.
-    :param link: URL of the run's page; None where there is none.
+    :param retryable: whether a retry of the task could succeed; False if it would only read the same run, or must
+        not start a new one.
+    :param advice: what to do, for the message; empty for none.
+    :param link: URL of the run's page; None for none.
     """
 
     def __init__(self, run: Run, *, retryable: bool = True, advice: str = "", link: str | None = None) -> None:
@@ -311,11 +311,11 @@ class WRRunEndedError(WRError):
 
 
 class WRRunFailedError(WRRunEndedError):
-    """The run ended FAILED. Its text lists each failed stage: module, attempt, error."""
+    """The run ended FAILED. The message lists each failed stage: module, attempt, error."""
 
 
 class WRRunCanceledError(WRRunEndedError):
-    """The run ended CANCELED. Its text gives the reason, where one was left."""
+    """The run ended CANCELED. The message has the reason, if there is one."""
 
 
 def run_ended_error(run: Run, *, retryable: bool, advice: str = "", link: str | None = None) -> WRRunEndedError:

@@ -1,4 +1,4 @@
-"""The models that hooks return; :mod:`airflow_provider_wr.api` defines them."""
+"""The models that hooks return, from :mod:`airflow_provider_wr.api`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator knows of its run, for OpenLineage's listener to ask for."""
+"""Report an operator's run to OpenLineage."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 class OpenLineageMixin:
     """
-    An operator that tells OpenLineage what it knows of its run: it sets each of these as soon as it knows it.
+    Adds OpenLineage to an operator, which sets these attributes as soon as they are known.
 
-    Where OpenLineage's provider is not installed nobody asks, and nothing of it is imported.
+    Without OpenLineage's provider, nothing is imported.
     """
 
     _run_id: str | None = None
@@ -25,8 +25,8 @@ class OpenLineageMixin:
         """
         Return the facet of the run.
 
-        OpenLineage's listener calls this when the task has ended, well or not, in the task's process or a fork of
-        it. A task that defers has not ended; a failure here fails no task.
+        OpenLineage's listener calls this after the task has succeeded or failed, but not when it defers, in the
+        task's process or a fork of it. An exception here does not fail the task.
         """
         from airflow_provider_wr.openlineage_facet import lineage
 

@@ -1,7 +1,7 @@
 """
-What OpenLineage learns about a run: one facet on the Airflow task that started it, waited for it or read it.
+The OpenLineage facet of a run, on the Airflow task that started it, waited for it or read it.
 
-It holds no output and no error of a stage, which may be secret. Imported only where OpenLineage's provider is
+It does not contain outputs and errors of stages, which may be secret. Imported only if OpenLineage's provider is
 installed.
 """
 
@@ -22,28 +22,28 @@ from airflow_provider_wr.api.text import printable
 if TYPE_CHECKING:
     from airflow_provider_wr.api.models import Run, RunStage
 
-#: The facet's name among those of an event.
+#: The facet's key in an event.
 NAME = "whiteRabbit_run"
 
-#: Who says so: a package URL, which needs no host.
+#: The facet's producer: a package URL, which needs no host.
 PRODUCER = f"pkg:pypi/airflow-provider-wr@{__version__}"
 
-#: Stages that the facet lists. A fan-out has hundreds, and some servers refuse large events.
+#: Maximum number of stages in the facet. A fan-out has hundreds, and some servers reject large events.
 MAX_STAGES = 100
 
 
 @define
 class WhiteRabbitRunFacet(RunFacet):  # type: ignore[misc]  # not installed where types are checked
     """
-    A run as the task knew it when it ended; None, which is left out of the event, where it did not know.
+    The state of a run when the task ended. None means unknown, and is left out of the event.
 
     :param runId: UUID of the run.
     :param workflowId: UUID of its workflow.
-    :param status: the run's.
+    :param status: the run's status.
     :param totalUsage: credits.
-    :param stageCounts: how many stages have each status.
-    :param stages: id, module, status, credits and attempt of each stage, the failed ones first; not all of them
-        where there are more than ``MAX_STAGES``.
+    :param stageCounts: number of stages by status.
+    :param stages: id, module, status, credits and attempt of each stage, failed ones first, at most
+        ``MAX_STAGES``.
     """
 
     runId: str
@@ -56,11 +56,11 @@ class WhiteRabbitRunFacet(RunFacet):  # type: ignore[misc]  # not installed wher
 
 def lineage(run_id: str | None, workflow_id: str | None, run: Run | None) -> OperatorLineage:
     """
-    Return what the listener is told.
+    Return the lineage of a task.
 
-    :param run_id: UUID of the task's run; None when it has none.
-    :param workflow_id: UUID of the run's workflow; None when the task does not know it.
-    :param run: the run as it was last read; None when it was not.
+    :param run_id: UUID of the task's run; None without one.
+    :param workflow_id: UUID of the run's workflow; None if unknown.
+    :param run: the last known state of the run; None if it was never read.
     """
     if run_id is None:
         return OperatorLineage()

@@ -1,4 +1,4 @@
-"""A cluster policy: through the entry point ``airflow.policy``, Airflow calls it for each task that it parses."""
+"""A cluster policy, which Airflow calls for each task it parses, through the entry point ``airflow.policy``."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from airflow.policies import hookimpl
 log = logging.getLogger(__name__)
 
 
-# Last, since another policy may give the task its pool.
+# Last, since another policy may set the task's pool.
 @hookimpl(trylast=True)
 def task_policy(task: Any) -> None:
-    """Warn where the updates of a task may overlap with those of another run. The task is left as it is."""
-    # Every Airflow process loads this file, and most DAGs have no task of ours. Those that have loaded the checks.
+    """Warn if the updates of a task may overlap with those of another run. Does not change the task."""
+    # Every Airflow process loads this file, but only DAGs with our operators have loaded the checks.
     if checks := sys.modules.get("airflow_provider_wr.operators.shared_config"):
         try:
             checks.warn_of_overlap(task)
         except Warning:  # where warnings are errors
             raise
         except Exception:
-            log.exception("The check for updates that may overlap failed: the DAG is parsed without it")
+            log.exception("The check for overlapping updates failed: the DAG is parsed without it")

@@ -140,7 +140,7 @@ def test_the_extra(extra: dict[str, Any], expected: dict[str, Any]) -> None:
         pytest.param({"api_secret": "hush!"}, "the API secret is not base64", id="secret not base64"),
         pytest.param(
             {"api_secret": connection_form.STORED_SECRET},
-            "the form does not send along what is secret: type the API key and secret again to test them",
+            "the form does not submit stored secrets: enter the API key and secret again to test them",
             id="what stands for a secret in a form",
         ),
         *(
@@ -161,14 +161,14 @@ def test_the_extra(extra: dict[str, Any], expected: dict[str, Any]) -> None:
         *(
             pytest.param(
                 {"run_url": f"https://x/{braces}"},
-                "the extra 'run_url' may hold {run_id} and {workflow_id}, and no other braces",
+                "the extra 'run_url' may contain {run_id} and {workflow_id}, but no other braces",
                 id=f"run URL {braces}",
             )
             for braces in ("{run}", "{}", "{0}", "{", "{run_id.secret}")
         ),
         pytest.param(
             {"execution_url": "https://x/{run_id}"},
-            "the extra 'execution_url' may hold {execution_id}, and no other braces",
+            "the extra 'execution_url' may contain {execution_id}, but no other braces",
             id="execution URL with the field of a run",
         ),
         pytest.param(
@@ -206,7 +206,7 @@ def test_a_key_must_be_there(password: str | None) -> None:
 
 @pytest.mark.parametrize("password", ["ws_a b", "ws_a\nX-Evil: 1", "ws_é", "ws_\x00", "ws_\x7f"])
 def test_a_key_fits_a_header(password: str) -> None:
-    assert refusal(password=password) == "the API key (the password) holds characters that no API key has"
+    assert refusal(password=password) == "the API key (the password) contains characters that no API key has"
 
 
 def test_a_key_may_be_copied_with_white_space() -> None:
@@ -264,15 +264,15 @@ def test_the_base_url(fields: dict[str, Any], base_url: str) -> None:
     assert read(**fields).base_url == base_url
 
 
-NOT_A_URL = "the host is not an http(s) URL without a query, and not a host name"
-NO_PORT = "the host is not a URL, and not a host name"
-HAS_V1 = "the host holds /v1, which every call adds: leave out the path from there on"
-CREDENTIALS = "the host holds a user name or password: put the API key into the password"
+NOT_A_URL = "the host is neither an http(s) URL without a query nor a host name"
+NO_PORT = "the host is neither a URL nor a host name"
+HAS_V1 = "the host contains /v1, which every call adds: leave out the path from there on"
+CREDENTIALS = "the host contains a user name or password: put the API key into the password"
 
 
 def plain_http(host: str) -> str:
     return (
-        f"plain http to {host} would show the API key to the network: use https, or say 'allow_http': true in "
+        f"plain http to {host} would expose the API key to the network: use https, or set 'allow_http': true in "
         "the extra"
     )
 
@@ -317,12 +317,12 @@ def plain_http(host: str) -> str:
         pytest.param({"host": "localhost/v1", "schema": "http"}, HAS_V1, id="/v1 behind a host name"),
         pytest.param(
             {"host": "http://127.0.0.1:8787", "port": 443},
-            "the host has port 8787, and the port is 443: leave one out",
+            "the host has port 8787, but the port is 443: leave one out",
             id="two ports",
         ),
         pytest.param(
             {"host": "https://api.example.com", "schema": "http"},
-            "the host says https, and the schema says otherwise: leave one out",
+            "the host has https, but the schema is http: leave one out",
             id="two schemas",
         ),
     ],
@@ -389,7 +389,7 @@ def test_not_verifying_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> No
         for _ in range(3):
             read(extra={"verify": False})
     assert [record.getMessage() for record in caplog.records] == [
-        "TLS certificates of White Rabbit are not checked, since a connection says 'verify': false"
+        "TLS certificates of White Rabbit are not verified: a connection has 'verify': false"
     ]
 
 

@@ -1,4 +1,4 @@
-"""The button that leads from a task to its run."""
+"""The button that links a task to its run."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 class WRRunLink(BaseOperatorLink):
     """
-    Links to the run, when the connection has a ``run_url``.
+    Links to the run if the connection has a ``run_url``.
 
-    The operator pushes the URL as soon as the run's id is known, so that the button works while the task
-    waits; Airflow's own push comes only when the task defers or ends.
+    Operators push the URL as soon as the run's id is known, so the button works while the task waits. Airflow's
+    own push comes only when the task defers or ends.
     """
 
     name = "White Rabbit run"
     xcom_key = "wr_run_url"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the URL that the task pushed; empty when there is none."""
+        """Return the URL that the task pushed; empty without one."""
         return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
 
     @classmethod
     def push(cls, context: Context, settings: WRSettings, run_id: str, workflow_id: str | None) -> str | None:
-        """Keep the URL of a task's run for the button, and return it; None when there is no ``run_url``."""
+        """Push the URL of a task's run for the button, and return it; None without a ``run_url``."""
         url = settings.run_link(run_id, workflow_id)
         if url is not None:
             context["ti"].xcom_push(key=cls.xcom_key, value=url)

@@ -1,4 +1,4 @@
-"""A change to a component, as a DAG's author gives it, made ready to be sent."""
+"""Validate component updates from a DAG, and build their calls."""
 
 from __future__ import annotations
 
@@ -19,29 +19,28 @@ FIELDS = ("component_id", "config", "config_from_params", "name", "position")
 
 def build_all(workflow_id: str, params: Mapping[str, Any], updates: Any) -> list[Call[None]]:
     """
-    Return the calls of ``component_updates``, rendered; see :func:`build`.
+    Return the calls for rendered ``component_updates``; see :func:`build`.
 
-    The output of mapped tasks, which Airflow reads when asked, is read here: an empty one means that they were
-    skipped.
+    The output of mapped tasks is a lazy sequence, which is read here. If it is empty, the tasks were skipped.
     """
     if not isinstance(updates, list) and _is_sequence(updates):
         updates = list(updates)
         if not updates:
-            raise WRValidationError("component_updates is empty: the mapped tasks it comes from gave nothing")
+            raise WRValidationError("component_updates is empty: the mapped tasks it comes from returned nothing")
     _check_list(updates)
     return [build(workflow_id, params, update, f"component_updates[{n}]") for n, update in enumerate(updates)]
 
 
 def build(workflow_id: str, params: Mapping[str, Any], update: Any, place: str = "") -> Call[None]:
     """
-    Return the call that makes a change.
+    Return the call for one update.
 
     :param params: the DAG run's params.
-    :param update: the arguments of ``WRUpdateComponentOperator``, rendered, other than its workflow and
-        connection. One that is left out changes nothing.
-    :param place: where the update stands, for errors; empty for an operator's own arguments.
+    :param update: the rendered arguments of ``WRUpdateComponentOperator``, without workflow and connection.
+        A missing key leaves the value unchanged.
+    :param place: prefix for errors, such as ``component_updates[0]``; empty for an operator's own arguments.
 
-    Raises :class:`WRValidationError` for anything that should not be sent.
+    Raises :class:`WRValidationError` for invalid input.
     """
     _check_fields(update, place)
     for field, value in update.items():
@@ -67,7 +66,7 @@ def build(workflow_id: str, params: Mapping[str, Any], update: Any, place: str =
 
 
 def check_all(updates: Any) -> None:
-    """Refuse, when the DAG is parsed, what of ``component_updates`` could not be sent whatever it renders to."""
+    """Reject, when the DAG is parsed, ``component_updates`` that are invalid whatever they render to."""
     if isinstance(updates, Mapping) or (isinstance(updates, str) and is_literal(updates)):
         _check_list(updates)
     if isinstance(updates, (list, tuple)):
@@ -77,7 +76,7 @@ def check_all(updates: Any) -> None:
 
 
 def check(update: Mapping[str, Any], place: str = "") -> None:
-    """Refuse, when the DAG is parsed, what of a change could not be sent whatever it renders to."""
+    """Reject, when the DAG is parsed, an update that is invalid whatever it renders to."""
     _check_fields(update, place)
     if is_literal(update) and "config_from_params" not in update:
         build("00000000-0000-0000-0000-000000000000", {}, update, place)
@@ -96,7 +95,7 @@ def _check_fields(update: Any, place: str) -> None:
             name = printable(str(field))
             snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
             close = get_close_matches(snake, FIELDS, 1)
-            hint = f"did you mean {close[0]}?" if close else f"it may have {', '.join(FIELDS)}"
+            hint = f"did you mean {close[0]}?" if close else f"known fields: {', '.join(FIELDS)}"
             raise WRValidationError(f"{place or 'the update'} has no field {name!r}; {hint}")
 
 
@@ -118,16 +117,16 @@ def _from_json(text: str, field: str) -> Any:
     raise WRValidationError(f"{field} is not valid JSON, {where}") from None
 
 
-def _with_params(config: Any, wanted: Any, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``config`` with the params copied in, their types as they are."""
-    if not _is_sequence(wanted) and not isinstance(wanted, Mapping):
+def _with_params(config: Any, names: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``config`` with params added, with their types unchanged."""
+    if not _is_sequence(names) and not isinstance(names, Mapping):
         raise WRValidationError(
-            "config_from_params should be a list of params' names, or an object of config keys and params' names"
+            "config_from_params should be a list of param names, or a dict of config keys to param names"
         )
     if not isinstance(config, Mapping | None):
         raise WRValidationError(f"config should be an object (a dict), not a {type(config).__name__}")
     merged = dict(config or {})
-    pairs: Iterable[tuple[Any, Any]] = wanted.items() if isinstance(wanted, Mapping) else ((w, w) for w in wanted)
+    pairs: Iterable[tuple[Any, Any]] = names.items() if isinstance(names, Mapping) else ((n, n) for n in names)
     for key, param in pairs:
         if not isinstance(param, str) or param not in params:
             known = printable(", ".join(sorted(params))) or "none"

@@ -1,4 +1,4 @@
-"""May a retry start another run? Only where that cannot pay again, by default."""
+"""Whether a retry may start another run. By default, only if that cannot pay for anything twice."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.exceptions import WRCreditLimitError, WRRunEndedError, run_ended_error
 from airflow_provider_wr.waiting import credit_limit
 
-#: Modules without an effect: those that only read, and those that White Rabbit's own engine runs (its pages on
-#: workflow components). Any other counts as having one.
+#: Modules without side effects: those that only read, and those that White Rabbit's engine runs itself (see its
+#: documentation of workflow components). All others are assumed to have some.
 HARMLESS_MODULES = ("GET_*", "FOR_EACH", "ARRAY_BUILDER", "STRING_CONSTANT", "ON_API_CALLED")
 
-#: Groups of stages that an error lists, and outputs in each.
+#: Maximum number of stage groups in an error, and of outputs in a group.
 MAX_GROUPS = 10
 MAX_OUTPUTS = 5
 
@@ -28,13 +28,14 @@ NOT_DISPATCHED = (StageStatus.CREATED, StageStatus.CANCELED)
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """
-    What a retry does after a run that ended FAILED or CANCELED.
+    Decides whether a task is retried after a run that ended FAILED or CANCELED.
 
     :param retry_run: "if_harmless", "always" or "never".
-    :param harmless_modules: modules without an effect beside ``HARMLESS_MODULES``; ``*`` stands for any text.
-    :param show_outputs: whether an error may show the outputs of stages.
-    :param max_credits: credits above which a run is an error whatever its status; None for none.
-    :param link_to: returns the URL of a run's page; None where there is none.
+    :param harmless_modules: modules without side effects, in addition to ``HARMLESS_MODULES``; ``*`` is a
+        wildcard.
+    :param show_outputs: whether errors may show the outputs of stages.
+    :param max_credits: credits above which a run is an error, whatever its status; None for none.
+    :param link_to: returns the URL of a run's page, or None.
     """
 
     retry_run: str
@@ -45,9 +46,9 @@ class RetryPolicy:
 
     def error(self, run: Run) -> WRRunEndedError | WRCreditLimitError | None:
         """
-        Return what the task fails with; it is ``retryable`` where a retry may start another run.
+        Return the error to raise; it is ``retryable`` if a retry may start another run.
 
-        None for a run that is a success.
+        None if the run is a success.
         """
         if credit_limit.exceeds(run, self.max_credits):
             return credit_limit.ended_error(run, self.max_credits, self.link_to(run))
@@ -61,7 +62,7 @@ class RetryPolicy:
         return run_ended_error(run, retryable=not advice, advice=advice, link=self.link_to(run))
 
     def _effects(self, run: Run) -> list[RunStage] | None:
-        """Return the stages that may have had an effect; None where the run does not tell."""
+        """Return the stages that may have had side effects; None if unknown."""
         if not run.stages_known or (run.total_usage and not run.stages):
             return None
         return [stage for stage in run.stages if _was_dispatched(stage) and not self._is_harmless(stage)]
@@ -96,7 +97,7 @@ _HOW_TO_RETRY = " retry_run='always' retries all the same; harmless_modules name
 
 
 def _was_dispatched(stage: RunStage) -> bool:
-    """Return whether a stage may have begun: it has a status, an attempt, credits or an output that says so."""
+    """Return whether a stage may have started, by its status, attempts, credits or output."""
     if stage.status not in NOT_DISPATCHED or (stage.execution_attempt or 1) > 1:
         return True
     return bool(stage.credit_usage) or stage.output is not None

@@ -1,8 +1,8 @@
 """
-What a task remembers, from try to try, of the run it started: so that no run is started twice.
+Remember the run that a task started, across tries, so that no run is started twice.
 
 White Rabbit has no idempotency key and no call to cancel, so a second trigger may be a second payment. Airflow
-3.3 keeps a store for each task that outlives a dead worker. The attempt is recorded before the trigger is sent,
+3.3 has a state store for each task, which survives the worker. We record the attempt before the trigger is sent,
 and the run's id after it. A later try finds one of these:
 
 ============================== =========================== ================================
@@ -12,15 +12,15 @@ run, still active              resumes it                  resumes it
 run, COMPLETED, task succeeded returns its result          starts a new one
 run, COMPLETED, task did not   returns its result          returns its result
 run, FAILED or CANCELED        asks the ``RetryPolicy``    starts a new one
-run, not found                 unknown: stops, or risks it unknown: stops; then starts one
-attempt, no run                unknown: stops, or risks it unknown: stops; then starts one
+run, not found                 unknown: fails or risks it  unknown: fails; then starts one
+attempt, no run                unknown: fails or risks it  unknown: fails; then starts one
 ============================== =========================== ================================
 
-A run is resumed only with the updates that it was started with: ``on_changed_updates`` is for others.
+A run is resumed only if the updates are still the same; otherwise ``on_changed_updates`` decides.
 
-A user consents to a second run only after a task said that the outcome of the first is unknown: a clear in the
-middle of the trigger is no consent. A clear raises the task's ``max_tries``, Airflow's own retry keeps it: that
-tells the two apart. (A clear of a task that runs keeps it too, and counts as a retry here.)
+A clear counts as consent to a second run only after the task failed with the outcome of the first unknown: a
+clear in the middle of the trigger is no consent. A clear increases the task's ``max_tries`` and a retry does not,
+which tells the two apart. (Clearing a running task does not increase it either, and counts as a retry here.)
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Where the store keeps it. Another name would make tasks that are under way forget their runs.
+#: Key in Airflow's store. Changing it would make running tasks forget their runs.
 KEY = "wr_run"
 
-#: Seconds for which a store that cannot be reached is tried: an API server may restart.
+#: Seconds to retry while Airflow's store is unavailable, such as during a restart of the API server.
 STORE_TIMEOUT = 300.0
 
 #: Seconds between two reads of a run that may not be visible yet.
@@ -61,7 +61,7 @@ VISIBILITY_POLL = 2.0
 
 
 class ExistingRun(NamedTuple):
-    """A run that an earlier try started, and how it is now."""
+    """A run that an earlier try started, and its current state."""
 
     triggered: TriggeredRun
     run: Run
@@ -70,9 +70,9 @@ class ExistingRun(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class RunRequest:
     """
-    What this try would start.
+    The run that this try would start.
 
-    :param updates: a digest of the exact updates; it tells others from these and holds nothing secret.
+    :param updates: a digest of the exact updates, which detects changes without storing secrets.
     """
 
     workflow_id: str
@@ -88,10 +88,10 @@ class RunRequest:
 
 class RunStore:
     """
-    The memory of one task.
+    What one task remembers across tries.
 
-    :param context: of the try that runs now.
-    :param durable: False remembers nothing, as is the case for all tasks below Airflow 3.3.
+    :param context: of the current try.
+    :param durable: False stores nothing. Before Airflow 3.3, nothing is stored either.
     """
 
     def __init__(self, context: Context, *, durable: bool) -> None:
@@ -109,10 +109,10 @@ class RunStore:
         on_changed_updates: str,
     ) -> ExistingRun | None:
         """
-        Return the run that this try should resume; None when it should start one.
+        Return the run to resume; None to start a new one.
 
-        Raises :class:`WRTriggerUnknownError` when an earlier try may have started a run that nobody knows of, the
-        error of a run that must not be repeated, and the API's error when it cannot be asked for the run.
+        Raises :class:`WRTriggerUnknownError` if an earlier try may have started a run whose id is unknown, the
+        error of a run that must not be repeated, or the API's error if the run cannot be read.
         """
         found = self._load()
         if found is None:
@@ -120,14 +120,16 @@ class RunStore:
         cleared = found["max_tries"] != self._max_tries
         if found["run_id"] is None:
             what = f"an earlier try was about to trigger workflow {found['workflow_id']} at {found['at']}"
-            self._stop(found, f"{what}, and died before it recorded the answer", cleared, on_unknown_trigger)
+            self._check_doubt(
+                found, f"{what}, and died before it recorded the answer", cleared, on_unknown_trigger
+            )
             return None
         triggered = TriggeredRun(found["run_id"], found["job_id"])
         run = _read(hook, found)
         if run is None:
             if not (cleared and found["delivered"]):
                 what = f"White Rabbit does not know run {triggered.run_id}, which an earlier try started at"
-                self._stop(found, f"{what} {found['at']}", cleared, on_unknown_trigger)
+                self._check_doubt(found, f"{what} {found['at']}", cleared, on_unknown_trigger)
             return None
         if run.is_terminal and ((cleared and found["delivered"]) or run.status != RunStatus.COMPLETED):
             if not cleared and (error := policy.error(run)) is not None and not error.retryable:
@@ -142,7 +144,7 @@ class RunStore:
 
     @property
     def run_id(self) -> str | None:
-        """The run that was recorded last; None where there is none."""
+        """The id of the recorded run; None without one."""
         return (self._load() or {}).get("run_id")
 
     def record_attempt(self, request: RunRequest) -> None:
@@ -161,28 +163,28 @@ class RunStore:
         )
 
     def record_run(self, triggered: TriggeredRun) -> None:
-        """Record which run the attempt started."""
+        """Record the run that the attempt started."""
         self._change(run_id=triggered.run_id, job_id=triggered.job_id)
 
     def record_success(self) -> None:
-        """Record that the task succeeds with its run: a clear from now on asks for another."""
+        """Record that the task succeeds with this run: a later clear starts a new one."""
         self._change(delivered=True)
 
     def record_doubt(self) -> None:
-        """Record that the task failed for its doubt: a clear from now on accepts that another run may start."""
+        """Record that the task failed with an unknown outcome: a later clear accepts a second run."""
         self._change(doubt_reported=True)
 
     def discard_attempt(self) -> None:
-        """Forget the attempt: it is certain that no run was started."""
+        """Forget the attempt: it certainly started no run."""
         if self._store is not None:
             self._facts = None
             try:
                 retry_store(lambda: self._store.delete(KEY))
             except Exception:
-                log.exception("Airflow could not forget an attempt: a retry of this task will stop")
+                log.exception("Airflow could not delete the record of an attempt: a retry of this task will fail")
 
-    def _stop(self, found: dict[str, Any], doubt: str, cleared: bool, on_unknown_trigger: str) -> None:
-        """Raise :class:`WRTriggerUnknownError`, unless the author, or a user who knows, risks another run."""
+    def _check_doubt(self, found: dict[str, Any], doubt: str, cleared: bool, on_unknown_trigger: str) -> None:
+        """Raise :class:`WRTriggerUnknownError`, unless the author or a clear accepts a second run."""
         if on_unknown_trigger == "retrigger":
             log.warning("Starting a run that may be the second, as on_unknown_trigger='retrigger' asks: %s", doubt)
         elif cleared and found["doubt_reported"]:
@@ -196,7 +198,7 @@ class RunStore:
             raise WRTriggerUnknownError(doubt, reason=reason)
 
     def _may_resume(self, found: dict[str, Any], request: RunRequest, run: Run, on_changed_updates: str) -> bool:
-        """Return whether to resume a run; False to start another, which has the updates that are request now."""
+        """Return whether to resume a run; False to start a new one with the changed updates."""
         changed = [
             what
             for what, before, now in (
@@ -223,7 +225,7 @@ class RunStore:
         return self._facts
 
     def _change(self, **facts: Any) -> None:
-        """Change what is recorded. A store that stays away must not hide what this try knows: it fails nothing."""
+        """Update the record. A failure is only logged: it must not hide the result of this try."""
         try:
             if (found := self._load()) is not None:
                 self._save({**found, **facts})
@@ -239,7 +241,7 @@ class RunStore:
 
 
 def _read(hook: WRHook, found: dict[str, Any]) -> Run | None:
-    """Read the run; None where White Rabbit does not know it, although it has had the time to become visible."""
+    """Read the run; None if White Rabbit does not know it and it had enough time to become visible."""
     started = datetime.fromisoformat(found["at"])
     while True:
         try:
@@ -251,9 +253,9 @@ def _read(hook: WRHook, found: dict[str, Any]) -> Run | None:
 
 
 def retry_store(use: Callable[[], Any]) -> Any:
-    """Use Airflow's stores, and retry while they are away."""
+    """Call Airflow's API server, with retries while it is unavailable."""
     retrying = Retrying(
-        retry=retry_if_exception(_may_be_away),
+        retry=retry_if_exception(_is_transient),
         stop=stop_after_delay(STORE_TIMEOUT),
         wait=wait_exponential(multiplier=1, max=30),
         before_sleep=_log_retry,
@@ -262,8 +264,8 @@ def retry_store(use: Callable[[], Any]) -> Any:
     return retrying(use)
 
 
-def _may_be_away(error: BaseException) -> bool:
-    """Return whether time may help: not where the API server refused (4xx), nor for a fault of ours."""
+def _is_transient(error: BaseException) -> bool:
+    """Return whether a retry may help: not for a 4xx of the API server, nor for our own bugs."""
     detail = getattr(getattr(error, "error", None), "detail", None) or {}
     refused = 400 <= (detail.get("status_code") or 0) < 500
     return isinstance(error, Exception) and not refused and not isinstance(error, (TypeError, ValueError))
@@ -272,4 +274,4 @@ def _may_be_away(error: BaseException) -> bool:
 def _log_retry(state: RetryCallState) -> None:
     if state.outcome and state.next_action:
         error = state.outcome.exception()
-        log.warning("Airflow's store is away: %s; retrying in %.1f s", error, state.next_action.sleep)
+        log.warning("Airflow's store is unavailable: %s; retrying in %.1f s", error, state.next_action.sleep)

@@ -1,8 +1,8 @@
 """
-Runs that share a config: a warning when a DAG is parsed, and a check before an update is sent.
+Detect concurrent updates: with a warning when a DAG is parsed, and a check before an update is sent.
 
-A component's config belongs to the workflow. From an update to the end of the run that was started for it, no
-other update may be sent, or one run works with the values of another.
+All runs of a workflow share the config of its components. From an update to the end of its run, no other update
+may be sent, or a run could use the values of another.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT_POOL = "default_pool"
 
-#: The states of a task that may be anywhere between its update and the end of its run.
+#: States of a task between its update and the end of its run.
 ACTIVE_STATES = ["running", "deferred", "restarting"]
 
 POOL = 'pool="…", of one slot and with deferred tasks included'
@@ -38,12 +38,12 @@ class SharesConfig:
 
     allow_concurrent_updates: bool
 
-    #: Whether it starts runs, with the ``component_updates`` that it has; else it only updates.
+    #: Whether it starts runs, with optional ``component_updates``; otherwise it only updates.
     starts_runs: ClassVar[bool]
 
 
 def warn_of_overlap(task: Any) -> None:
-    """Warn if the updates of a task, of whatever operator, may overlap with those for another run."""
+    """Warn if the updates of a task may overlap with those of another run. Ignores tasks of other operators."""
     if not issubclass(_operator(task), SharesConfig) or _argument(task, "allow_concurrent_updates"):
         return
     if (remedy := _remedy(task)) and not _is_allowed(task):
@@ -58,17 +58,17 @@ def warn_of_overlap(task: Any) -> None:
 
 def check_alone(context: Context, task: Any, settings: WRSettings) -> None:
     """
-    Refuse to update while another update of this DAG, or the run that was started for it, may be under way.
+    Refuse to update while another update of this DAG, or its run, may be active.
 
-    Airflow counts a task as active before the task asks here: of two that start at once, at least one sees the
-    other. Airflow 2.11 does not let a task count others, and nothing is checked.
+    Airflow counts a task as active before this check runs: of two that start at once, at least one sees the other.
+    Airflow 2.11 has no way to count other tasks, so nothing is checked there.
 
     Raises :class:`WRConcurrentUpdateError`.
     """
     ti: Any = context["ti"]
     if task.allow_concurrent_updates or settings.allow_concurrent_updates or not hasattr(ti, "get_ti_count"):
         return
-    defined = task.dag.get_task(task.task_id)  # mapped, where the one that runs is an instance of it
+    defined = task.dag.get_task(task.task_id)  # the mapped operator, if this is an instance of one
     if _has_updates(task):
         tasks = [each.task_id for each in task.dag.tasks if _has_updates(each) and _may_share(each, task)]
         others = ti.get_ti_count(dag_id=ti.dag_id, task_ids=tasks, states=ACTIVE_STATES) - 1
@@ -87,7 +87,7 @@ def check_alone(context: Context, task: Any, settings: WRSettings) -> None:
 
 
 def _is_allowed(task: Any) -> bool:
-    """Return whether the connection allows updates that overlap; False where it cannot be looked up now."""
+    """Return whether the connection allows concurrent updates; False if it cannot be looked up."""
     conn_id = _argument(task, "wr_conn_id") or "wr_default"
     if "{" in conn_id:
         return False
@@ -96,12 +96,12 @@ def _is_allowed(task: Any) -> bool:
 
     try:
         return WRSettings.load(conn_id).allow_concurrent_updates
-    except Exception:  # whatever a secrets backend raises: no parsing of a DAG fails for want of a connection
+    except Exception:  # a secrets backend may raise anything, which must not break DAG parsing
         return False
 
 
 def _remedy(task: Any) -> str | None:
-    """Return the settings that would keep the updates of a task apart; None if it has them, or no updates."""
+    """Return the settings that would prevent overlaps; None if the task has them, or no updates."""
     one_run = task.dag.max_active_runs == 1
     if _has_updates(task):
         if task.pool != DEFAULT_POOL:
@@ -127,7 +127,7 @@ def _remedy(task: Any) -> str | None:
 
 
 def _checked(task: Any) -> str:
-    """Return what to change where the settings look right."""
+    """Return what to change although the settings look right."""
     if task.pool != DEFAULT_POOL:
         return f"the slots of pool {task.pool} to 1, and let it include deferred tasks"
     return f"{POOL} on the task, which also holds back backfills and other tasks"
@@ -139,12 +139,12 @@ def _has_updates(task: Any) -> bool:
 
 
 def _rivals(task: Any) -> list[str]:
-    """Return the ids of the tasks that update as well and may run beside this one in the same DAG run."""
+    """Return the ids of other updating tasks that may run in parallel with this one in the same DAG run."""
     from airflow.providers.common.compat.sdk import SkipMixin
 
     before = task.get_flat_relatives(upstream=True)
     related = {each.task_id for each in (task, *before, *task.get_flat_relatives())}
-    # Of the tasks behind a branch not all run.
+    # After a branch, only some tasks run.
     forks = {each.task_id for each in before if issubclass(_operator(each), SkipMixin)}
     return [
         each.task_id
@@ -152,13 +152,13 @@ def _rivals(task: Any) -> list[str]:
         if each.task_id not in related
         and _has_updates(each)
         and _may_share(each, task)
-        and each.trigger_rule == task.trigger_rule  # one may be for a failure, the other for a success
+        and each.trigger_rule == task.trigger_rule  # otherwise one may be for failure, the other for success
         and forks.isdisjoint(one.task_id for one in each.get_flat_relatives(upstream=True))
     ]
 
 
 def _triggers_behind(task: Any) -> list[Any]:
-    """Return the tasks behind one that only updates that may start a run with the update."""
+    """Return the downstream tasks that may start a run with the values of an updating task."""
     operator = _operator(task)
     if not issubclass(operator, SharesConfig) or operator.starts_runs:
         return []
@@ -171,7 +171,7 @@ def _starts_runs(task: Any) -> bool:
 
 
 def _repeat(task: Any, triggers: list[Any]) -> bool:
-    """Return whether a DAG run may have several updates, each with a trigger of its own."""
+    """Return whether a DAG run may have several pairs of update and trigger."""
     return _is_repeated(task) and any(map(_is_repeated, triggers))
 
 
@@ -181,12 +181,12 @@ def _is_repeated(task: Any) -> bool:
 
 
 def _is_limited(task: Any, limit: str) -> bool:
-    # Below Airflow 3.3 these limits leave out deferred tasks.
+    # Before Airflow 3.3, these limits do not count deferred tasks.
     return getattr(task, limit) == 1 and (AIRFLOW_V_3_3_PLUS or not _argument(task, "deferrable"))
 
 
 def _may_share(task: Any, other: Any) -> bool:
-    """Return whether two tasks may be about the same workflow: not if both name one, and not the same."""
+    """Return whether two tasks may use the same workflow: not if both name different ones."""
     names = [_argument(each, "workflow_id") for each in (task, other)]
     return names[0] == names[1] or not all(isinstance(each, str) and "{" not in each for each in names)
 
@@ -202,7 +202,7 @@ def _expanded(task: Any) -> Any:
 
 
 def _argument(task: Any, name: str) -> Any:
-    """Return an argument of a task as the DAG's author gave it; None where it is left out, or not known yet."""
+    """Return an argument of a task as the DAG sets it; None if it is left out or not known yet."""
     expanded = _expanded(task)
     if expanded is None:
         return getattr(task, name, None)
@@ -214,7 +214,7 @@ def _argument(task: Any, name: str) -> Any:
 
 
 def _line(task: Any) -> int:
-    """Return the line of the DAG file that makes the task; 1 where the file does not tell, as in a loop."""
+    """Return the line of the DAG file that creates the task; 1 if unknown, such as in a loop."""
     with suppress(OSError, SyntaxError, ValueError):
         for node in ast.walk(ast.parse(Path(task.dag.fileloc).read_bytes())):
             if isinstance(node, ast.Call) and any(_is_id(each, task.label) for each in node.keywords):

@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 class WRUpdateComponentOperator(SharesConfig, BaseOperator):
     """
-    Changes a component's config, name or position; what is not given is left as it is.
+    Updates a component's config, name or position. Arguments that are left out change nothing.
 
     A component's config is shared by all runs of its workflow. In a DAG that also starts runs, set
     ``max_active_runs=1``, or use ``WRTriggerRunOperator(component_updates=…)`` in a pool of one slot instead.
@@ -57,12 +57,12 @@ class WRUpdateComponentOperator(SharesConfig, BaseOperator):
     :param component_id: UUID of the component (templated).
     :param workflow_id: UUID of its workflow; None for the connection's (templated).
     :param wr_conn_id: the Airflow connection, of type ``wr`` (templated).
-    :param config: what to merge into the component's config: a dict, or the text of a JSON object (templated).
-    :param config_from_params: DAG params to put into the config with their types as they are – a template
-        would make 2 into "2". A list of names, or a dict of config keys and params' names (templated).
+    :param config: merged into the component's config: a dict, or a JSON object as a string (templated).
+    :param config_from_params: DAG params to add to the config with their types, while a template would turn 2 into
+        "2". A list of names, or a dict of config keys to param names (templated).
     :param name: the name on the canvas (templated).
     :param position: ``[x, y]`` on the canvas, or its JSON (templated).
-    :param allow_concurrent_updates: update also while other DAG runs are under way, and do not warn of it.
+    :param allow_concurrent_updates: allow updates while other DAG runs are active, without a warning.
     """
 
     starts_runs = False
@@ -141,42 +141,42 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
     Starts a run, and waits for it if asked.
 
     Returns the run's id. Pushes the XComs ``run_id``, ``job_id`` and ``workflow_id`` as soon as they are known
-    and, when it waited, ``run``: the finished run as the API gives it, also when it did not end well.
+    and, if it waited, ``run``: the API's JSON of the finished run, also if it failed.
 
-    No run is started twice by accident; when one is started anew is on the page "When is a run started twice?".
-    What is wrong is refused before anything is sent, and not retried.
+    No run is started twice by accident; the page "When is a run started twice?" has the details. Invalid arguments
+    fail the task before anything is sent, and without retries.
 
-    :param workflow_id: UUID of the workflow; None for the connection's (templated). One that a template renders to
-        nothing is refused.
+    :param workflow_id: UUID of the workflow; None for the connection's (templated). A template that renders to an
+        empty value is an error.
     :param wr_conn_id: the Airflow connection, of type ``wr`` (templated).
-    :param component_updates: changes to components, applied just before the run is started: a list of dicts of
-        the arguments of ``WRUpdateComponentOperator`` other than the workflow and the connection (templated).
-        None for none; what renders to nothing is refused.
+    :param component_updates: component updates to send just before the run is started: a list of dicts of the
+        arguments of ``WRUpdateComponentOperator``, without workflow and connection (templated). None for none; a
+        template that renders to an empty value is an error.
     :param wait_for_completion: wait until the run has ended. A run that ends FAILED or CANCELED fails the task.
     :param deferrable: wait in the triggerer, without a worker slot.
         Default: Airflow's ``[operators] default_deferrable``.
-    :param timeout: seconds to wait for the run, as a number, its text or a ``timedelta``. The run goes on after
-        them. Default: 3600.
-    :param retry_run: whether a retry of the task may start a new run after one that ended otherwise:
-        "if_harmless" only if no stage that may have had an effect was dispatched, "always", or "never". Where
-        it may not, the task fails without retries.
-    :param harmless_modules: modules of stages that have no effect, beside those that only read (``GET_*``) and
-        those of White Rabbit's own engine; ``*`` stands for any text. The connection's extra
-        ``harmless_modules`` adds more. None for none.
-    :param durable: remember the run from try to try (Airflow 3.3 and later), and resume it instead of starting
-        another. Where Airflow cannot, a task with retries warns when the DAG is parsed.
-    :param on_unknown_trigger: what to do when a trigger was sent and nobody can know whether it started a run:
-        "fail" without retries, or "retrigger" in the next try, which may start a second run.
-    :param on_changed_updates: what to do when a run of an earlier try was started with other updates than those of
-        this try: "fail", "resume" it with its own values, or "restart", which starts another.
+    :param timeout: seconds to wait for the run, as a number, a numeric string or a ``timedelta``. The run keeps
+        running after a timeout. Default: 3600.
+    :param retry_run: whether a retry of the task may start a new run after one that did not complete:
+        "if_harmless" only if no stage that may have side effects was dispatched, "always", or "never". Otherwise
+        the task fails without retries.
+    :param harmless_modules: modules without side effects, in addition to those that only read (``GET_*``) and
+        those of White Rabbit's own engine; ``*`` is a wildcard. The connection's extra ``harmless_modules`` adds
+        more. None for none.
+    :param durable: remember the run across tries (Airflow 3.3 and later), and resume it instead of starting a new
+        one. On earlier versions, a task with retries warns when the DAG is parsed.
+    :param on_unknown_trigger: what to do if a trigger was sent but its outcome is unknown: "fail" without
+        retries, or "retrigger" in the next try, which may start a second run.
+    :param on_changed_updates: what to do if the updates changed since an earlier try started a run: "fail",
+        "resume" that run with its own values, or "restart", which starts a new one.
     :param stage_outputs: False leaves the outputs of the stages out of the XCom ``run`` and of errors.
         Default: True. Like ``deferrable``, ``timeout`` and ``max_credits`` it is for a task that waits: one that
         does not warns.
     :param max_credits: credits above which the task fails, without retries, as soon as it sees that the run used
-        more, whatever the run's status. It stops nothing: an active run goes on. Clear the task with a higher
-        limit to wait for the same run again. None for no limit.
-    :param allow_concurrent_updates: update also while other runs are under way, and do not warn of it: right where
-        all runs set the same values.
+        more, whatever the run's status. Nothing is stopped: an active run keeps running. Clear the task with a
+        higher limit to wait for the same run again. None for no limit.
+    :param allow_concurrent_updates: allow updates while other runs are active, without a warning. Use it if all
+        runs set the same values.
     """
 
     starts_runs = True
@@ -248,7 +248,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
-        """Prepare a mapped operator, which is not made before the task runs."""
+        """Prepare a mapped operator, which Airflow instantiates only when the task runs."""
         prepared = Prepared(super().partial, kwargs, "workflow_id", "component_updates")
         prepared.check(**cls._CHECKS, component_updates=_check_updates)
         if not prepared.get("wait_for_completion"):
@@ -296,7 +296,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
             return self._finish(context, run)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None) -> str:
-        """Go on where the trigger stopped."""
+        """Resume after the trigger has fired."""
         with no_retries():
             return self._execute_complete(context, event)
 
@@ -320,7 +320,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
             return self._finish(context, run)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume, and say what Airflow's own timeout of a wait does not: that the run goes on."""
+        """Resume. After Airflow's own timeout of the trigger, read the run once more, and raise our error."""
         from airflow_provider_wr.triggers.wr import airflow_timed_out
 
         if airflow_timed_out(next_method, next_kwargs):
@@ -331,12 +331,12 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
-        """Say that the run goes on: White Rabbit has no call to cancel it."""
+        """Log that the run keeps running: White Rabbit has no call to cancel it."""
         if self._kill_note is not None:
             log.warning("%s", self._kill_note)
 
     def _started_run(self, context: Context) -> Any:
-        """Return the id of the run that this try started or resumed; None where nothing holds it."""
+        """Return the id of the run that this try started or resumed; None if it is not stored."""
         from airflow_provider_wr.operators.run_store import RunStore
 
         ti = context["ti"]
@@ -349,7 +349,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
     @property
     def _limit(self) -> float:
-        """Seconds that a wait in the triggerer may take: the execution timeout holds there too."""
+        """Timeout in seconds of a wait in the triggerer, which the execution timeout limits, too."""
         if self.execution_timeout is None:
             return self.timeout
         return min(self.timeout, self.execution_timeout.total_seconds())
@@ -359,7 +359,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         from airflow_provider_wr.operators.retry_policy import RetryPolicy
 
         settings: WRSettings | None = None
-        with suppress(WRError):  # a lookup that fails now must not hide how the run ended
+        with suppress(WRError):  # a failed lookup must not hide how the run ended
             settings = WRSettings.load(self.wr_conn_id, was_found=True)
         return RetryPolicy(
             self.retry_run,
@@ -372,7 +372,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
     def _start(
         self, context: Context, hook: WRHook, request: RunRequest, updates: Sequence[Call[None]], store: RunStore
     ) -> TriggeredRun:
-        """Apply the updates and start a run."""
+        """Send the updates and start a run."""
         if updates:
             shared_config.check_alone(context, self, hook.settings)
         for update in updates:
@@ -382,7 +382,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
             triggered = hook.trigger_run(request.workflow_id)
         except WRTriggerUnknownError as error:
             if self.on_unknown_trigger == "retrigger":
-                # Airflow retries this one; the attempt stays, and the next try says what it risks.
+                # Retryable. The recorded attempt stays, so that the next try logs the risk.
                 log.warning("%s", error.cause)
                 raise error.reason from None
             store.record_doubt()
@@ -390,7 +390,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         except WRError:
             store.discard_attempt()
             raise
-        # Before anything that may fail: the log is the one place that is always there.
+        # First of all, since everything else may fail: the log is always available.
         link = hook.settings.run_link(triggered.run_id, request.workflow_id)
         log.info("Started run %s%s", printable(triggered.run_id), f": {link}" if link else "")
         store.record_run(triggered)
@@ -424,11 +424,11 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         finally:
             self._kill_note = None
 
-    def _final_read(self, run_id: str, before: WRTimeoutError | None = None) -> Run:
+    def _final_read(self, run_id: str, earlier: WRTimeoutError | None = None) -> Run:
         """
-        Return the run if it has ended after all, now that the least of the task's two limits has passed.
+        Read the run once more after a timeout, and return it if it has ended.
 
-        :param before: what the wait ended in; None where it left no word.
+        :param earlier: the error of the wait; None if there is none.
         """
         from airflow_provider_wr.hooks.wr import WRHook
         from airflow_provider_wr.waiting.rules import last_known, timed_out
@@ -439,7 +439,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
                     run_id, timeout=self._limit, deadline=0, was_found=True, max_credits=self.max_credits
                 )
         except WRTimeoutError as error:
-            text = timed_out("the wait", self._limit, last_known(error, before))
+            text = timed_out("the wait", self._limit, last_known(error, earlier))
         raise (WRTimeoutError if self._limit == self.timeout else AirflowTaskTimeout)(text)
 
     def _defer(self, run_id: str, deadline: float | None) -> NoReturn:
@@ -451,7 +451,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         defer(self, trigger)
 
     def _read(self, hook: WRHook, run_id: str) -> Run | None:
-        """Read the run, whose outputs no event holds; None when that failed for a transient reason."""
+        """Read the run, since events do not contain outputs; None after a transient error."""
         from airflow_provider_wr.connection import WRSettings
         from airflow_provider_wr.waiting.rules import is_transient, log_retry
 
@@ -479,7 +479,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
 class WRGetRunOperator(OpenLineageMixin, BaseOperator):
     """
-    Reads a run as it is now, finished or not, and returns it as the API gives it, key for key.
+    Reads the current state of a run, finished or not, and returns the API's JSON.
 
     :param run_id: UUID of the run (templated).
     :param wr_conn_id: the Airflow connection, of type ``wr`` (templated).
@@ -537,6 +537,6 @@ def _warn_of_unused(task_id: str | None, given: Mapping[str, Any]) -> None:
 def _check_memory(task_id: str | None) -> None:
     if not AIRFLOW_V_3_3_PLUS:
         warn_author(
-            f"{task_id} cannot remember its run from try to try, and a retry starts another: "
-            "Airflow can do so from 3.3 on; say retries=0, or durable=False to accept it"
+            f"{task_id} cannot remember its run across tries, so a retry starts another: "
+            "Airflow can do so from 3.3 on; set retries=0, or durable=False to accept it"
         )

@@ -1,10 +1,10 @@
 """
-Whether a sensor may start or end in the triggerer, and be no different from one that runs in a worker.
+Whether a sensor may start or end in the triggerer without any difference to one that runs in a worker.
 
-Airflow does less there. Without a worker at the start nothing calls ``pre_execute`` or ``on_execute_callback``, no
-pool is counted, and the templates are rendered without the DAG's macros. Without one at the end nothing calls
-``on_success_callback`` or ``post_execute``, no asset is updated, no result is mapped over. So what is let through
-is what is known to hold there, and anything else needs a worker: a setting that a later Airflow brings, too.
+Airflow does less in the triggerer. At the start, it skips ``pre_execute``, ``on_execute_callback`` and pools, and
+renders templates without the DAG's macros. At the end, it skips ``on_success_callback``, ``post_execute`` and
+asset updates, and no task can be mapped over the result. So this is an allowlist: a setting that is not known to
+work there, such as one of a later Airflow, needs a worker.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import BaseSensorOperator
 
-#: Airflow's settings that hold in the triggerer whatever they are: the scheduler goes by them, or only people
-#: read them, or they are for a task that did not succeed, which ends in a worker.
+#: Settings that work in the triggerer with any value: the scheduler applies them, or they are for humans, or for a
+#: task that did not succeed, which ends in a worker.
 _HOLD = {
     *("task_id", "dag", "task_group", "upstream_task_ids", "downstream_task_ids", "allow_nested_operators"),
     *(
@@ -40,67 +40,67 @@ _HOLD = {
     *("retries", "retry_delay", "retry_exponential_backoff", "max_retry_delay", "retry_policy"),
     *("email", "email_on_failure", "email_on_retry"),
     *("on_failure_callback", "on_retry_callback", "on_skipped_callback"),
-    # Where a worker runs, if there is one.
+    # Where a worker runs, if one is needed.
     *("executor", "executor_config", "resources", "run_as_user"),
-    # The sensor itself sees to these.
+    # The sensor itself handles these.
     *("execution_timeout", "timeout", "mode", "poke_interval", "exponential_backoff", "max_wait"),
     *("soft_fail", "silent_fail", "never_fail"),
     *("run_id", "wr_conn_id", "deferrable", "allowed_statuses", "stage_outputs", "max_credits"),
     *("start_from_trigger", "end_from_trigger"),
 }
 
-#: What hold in addition at one of the two ends: it is for the other.
+#: Settings that matter only at the end, or only at the start.
 _HOLD_AT_START = _HOLD | {
     *("on_success_callback", "_post_execute_hook", "do_xcom_push", "multiple_outputs", "inlets", "outlets"),
-    "params",  # see `_check_params`
+    "params",  # see _check_params
 }
 _HOLD_AT_END = _HOLD | {
     *("pool", "pool_slots", "queue", "max_active_tis_per_dag", "max_active_tis_per_dagrun"),
     *("params", "render_template_as_native_obj"),
 }
 
-#: The settings that hold as they are by default, where the default is not "none".
+#: Settings that work with their default value, if that is not empty.
 _DEFAULTS = {"do_xcom_push": True, "pool": "default_pool", "pool_slots": 1}
 
-#: The names that Airflow gives to arguments whose attribute has another.
+#: Attributes whose argument has a different name.
 _HOOKS = {"_pre_execute_hook": "pre_execute", "_post_execute_hook": "post_execute"}
 
 
 T = TypeVar("T")
 
 
-class Asked(Generic[T]):
+class InstanceProperty(Generic[T]):
     """
-    An attribute of a sensor that is found each time that it is asked for.
+    A property with another value on the class.
 
-    Airflow asks when the DAG's file has been read to its end and the cluster's policies have been applied; what
-    was true in the constructor may not be so any more.
+    Airflow reads these attributes after it has read the whole DAG file and applied the cluster policies, so the
+    value cannot be computed in the constructor.
 
-    :param find: finds the value for a sensor.
-    :param of_class: the value of the class itself, which Airflow asks for a mapped sensor.
+    :param compute: returns the value for a sensor.
+    :param of_class: the value on the class, which Airflow reads for a mapped sensor.
     """
 
-    def __init__(self, find: Callable[[Any], T], of_class: T) -> None:
-        self._find = find
+    def __init__(self, compute: Callable[[Any], T], of_class: T) -> None:
+        self._compute = compute
         self._of_class = of_class
 
     def __get__(self, sensor: object | None, owner: type | None = None) -> T:
-        return self._of_class if sensor is None else self._find(sensor)
+        return self._of_class if sensor is None else self._compute(sensor)
 
 
 class NeedsWorker(Exception):
-    """The sensor needs a worker to start, or to end; the text says why."""
+    """The sensor needs a worker to start or to end; the message is the reason."""
 
 
 def check_end(sensor: BaseSensorOperator, known: type) -> None:
-    """Raise :class:`NeedsWorker` unless the sensor, of the ``known`` class, may end in the triggerer."""
+    """Raise :class:`NeedsWorker` unless the sensor may end in the triggerer. Subclasses of ``known`` may not."""
     check_mapped_end(type(sensor), vars(sensor), known)
     if sensor.has_dag() and next(iter(sensor.iter_mapped_dependants()), None) is not None:
         raise NeedsWorker("a mapped task takes its result")
 
 
 def check_mapped_end(kind: type, settings: Mapping[str, Any], known: type) -> None:
-    """Raise :class:`NeedsWorker` unless mapped sensors of this kind, with these settings, may end there."""
+    """Raise :class:`NeedsWorker` unless mapped sensors of this class and settings may end in the triggerer."""
     _check_kind(kind, known)
     _check_settings(settings, _HOLD_AT_END)
     if _has_listeners():
@@ -111,9 +111,9 @@ def check_mapped_end(kind: type, settings: Mapping[str, Any], known: type) -> No
 
 def check_start(sensor: BaseSensorOperator, known: type) -> dict[str, str]:
     """
-    Return the templated fields of a sensor in a form that the triggerer renders as a worker does.
+    Return the templated fields of a sensor, rewritten so that the triggerer renders them like a worker.
 
-    Raises :class:`NeedsWorker` unless the sensor, of the ``known`` class, may start there.
+    Raises :class:`NeedsWorker` unless the sensor may start there. Subclasses of ``known`` may not.
     """
     _check_kind(type(sensor), known)
     if sensor.get_closest_mapped_task_group() is not None:
@@ -134,7 +134,7 @@ def _check_kind(kind: type, known: type) -> None:
 
 def _check_settings(settings: Mapping[str, Any], hold: set[str]) -> None:
     for name, value in settings.items():
-        # Private attributes are no settings, but for the two hooks.
+        # Private attributes are not settings, except the two hooks.
         if name in hold or (name.startswith("_") and name not in _HOOKS):
             continue
         if value != _default(name) if name in (*_DEFAULTS, "queue") else value:
@@ -155,9 +155,9 @@ def _has_listeners() -> bool:
 
 def _check_params(sensor: BaseSensorOperator) -> None:
     """
-    A DAG run's params were checked when it was made; a task's own are checked when it starts.
+    Airflow validates a DAG run's params when it is created, but a task's own params only when the task starts.
 
-    In the triggerer a param that is not valid ends the process, and every wait in it with it (seen on 3.3.2).
+    In the triggerer, an invalid param kills the process, and all waits with it (seen on 3.3.2).
     """
 
     def facts(params: Any) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _field(sensor: BaseSensorOperator, name: str) -> str:
         raise NeedsWorker(f"{name} is neither a string nor the plain output of a task")
     unknown = NeedsWorker(f"{name} is a template that the triggerer is not known to render: {value}")
     if sensor.has_dag() and sensor.dag.jinja_environment_kwargs:
-        raise unknown  # they may change what a template is
+        raise unknown  # they may change the template syntax
     if "{" not in value:
         return value
     if sensor.has_dag() and sensor.dag.render_template_as_native_obj:
@@ -191,7 +191,7 @@ def _field(sensor: BaseSensorOperator, name: str) -> str:
 
 
 class _UnknownForm(Exception):
-    """A template of a form that is not known to render."""
+    """A template that is not known to render the same in the triggerer."""
 
 
 def _parts(template: str) -> Iterator[nodes.Node]:
@@ -203,10 +203,10 @@ def _parts(template: str) -> Iterator[nodes.Node]:
 
 def _write(sensor: BaseSensorOperator, field: str, part: nodes.Node, *, alone: bool) -> str:
     """
-    Write a part of a template anew.
+    Rewrite a part of a template.
 
-    What may be missing must be all there is in the template. A worker refuses it then; in the triggerer it is an
-    empty text, with which no wait succeeds, and then the worker refuses it.
+    A value that may be missing must be the whole template. It then renders to an empty string in the triggerer,
+    with which no wait succeeds, and the worker that follows fails like one from the start.
     """
     match part:
         case nodes.TemplateData(data=text) if "{" not in text:
@@ -217,7 +217,7 @@ def _write(sensor: BaseSensorOperator, field: str, part: nodes.Node, *, alone: b
 
 
 def _write_value(sensor: BaseSensorOperator, field: str, value: nodes.Node, may_miss: bool) -> str:
-    """Write a param, a Variable, the conf of the DAG run, or the pull of one XCom; or an item of one of them."""
+    """Rewrite a param, a Variable, the DAG run's conf or the pull of one XCom, or an item of one of them."""
     match value:
         case nodes.Getattr(node=nodes.Name(name="params"), attr=key) if key in sensor.params:
             return f"params.{key}"
@@ -231,9 +231,9 @@ def _write_value(sensor: BaseSensorOperator, field: str, value: nodes.Node, may_
             dyn_kwargs=None,
         ):
             given = {each.key: each.value.as_const() for each in value.kwargs}
-            # The second argument that goes by its place is the DAG's id.
-            by_place = dict(zip(("task_ids", "dag_id"), [each.as_const() for each in value.args], strict=False))
-            return _write_pull(sensor, field, {"key": "return_value", **by_place, **given})
+            # The second positional argument is the DAG id.
+            positional = dict(zip(("task_ids", "dag_id"), [each.as_const() for each in value.args], strict=False))
+            return _write_pull(sensor, field, {"key": "return_value", **positional, **given})
         case nodes.Getattr(node=nodes.Name(name="dag_run"), attr="conf") if may_miss:
             return "dag_run.conf"
         case nodes.Getattr(node=inner, attr=key) if may_miss:
@@ -254,12 +254,11 @@ def _write_pull(sensor: BaseSensorOperator, field: str, args: dict[str, Any]) ->
 
 
 def _pull(task_id: str, key: str, map_index: int = -1) -> str:
-    # The triggerer cannot decode the answer to a pull without map_indexes: the trigger would hang for ever, as
-    # seen on Airflow 3.3.2.
+    # Without map_indexes, the triggerer cannot decode the result and hangs forever (seen on 3.3.2).
     return f"ti.xcom_pull(task_ids={task_id!r}, key={key!r}, map_indexes={map_index})"
 
 
 def _check_not_mapped(field: str, upstream: Any) -> None:
-    # A task further down in the DAG's file is not there until the file is read to its end.
+    # A task further down in the DAG file does not exist yet.
     if upstream is not None and (upstream.is_mapped or upstream.get_closest_mapped_task_group() is not None):
         raise NeedsWorker(f"{field} comes from the mapped task {upstream.task_id}")

@@ -49,24 +49,24 @@ log = logging.getLogger(__name__)
 
 class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
     """
-    Waits for a run to end, and returns it as the API gives it, key for key.
+    Waits for a run to end, and returns the API's JSON of it.
 
-    A run that ended FAILED or CANCELED will not change, so it fails the task at once and without retries.
-    Trouble on the way to the API fails nothing while there is time left.
+    A run that ended FAILED or CANCELED will not change, so it fails the task at once and without retries. Outages
+    of the API do not fail the task before its timeout.
 
-    Every argument of Airflow's ``BaseSensorOperator`` does here what it does there, in every mode.
+    All arguments of Airflow's ``BaseSensorOperator`` work as documented there, in every mode.
 
     :param run_id: UUID of the run (templated).
     :param wr_conn_id: the Airflow connection, of type ``wr`` (templated).
-    :param deferrable: wait in the triggerer, on the run's stream of events, without a worker slot; otherwise
-        the run is read every ``poke_interval`` seconds. Default: Airflow's ``[operators] default_deferrable``.
-    :param start_from_trigger: start in the triggerer, without a worker (Airflow 3.3 and later). Where that is
-        not known to be the same, a warning says why, and the sensor starts in a worker and defers.
-    :param end_from_trigger: end in the triggerer too when the run ended as allowed (Airflow 3.3 and later).
-        Where that is not known to be the same, a warning says why, and the sensor ends in a worker.
-    :param allowed_statuses: the endings that are a success.
+    :param deferrable: wait in the triggerer, on the run's event stream, without a worker slot. Otherwise the run
+        is read every ``poke_interval`` seconds. Default: Airflow's ``[operators] default_deferrable``.
+    :param start_from_trigger: start in the triggerer, without a worker (Airflow 3.3 and later). If that could
+        make a difference, a warning says why, and the sensor starts in a worker and defers.
+    :param end_from_trigger: also end in the triggerer if the run's status is allowed (Airflow 3.3 and later). If
+        that could make a difference, a warning says why, and the sensor ends in a worker.
+    :param allowed_statuses: the terminal statuses that count as success.
     :param stage_outputs: False leaves the outputs of the stages out of the result.
-    :param timeout: seconds to wait, as a number, its text or a ``timedelta``.
+    :param timeout: seconds to wait, as a number, a numeric string or a ``timedelta``.
         Default: Airflow's ``[sensors] default_timeout``.
     :param max_credits: credits above which the task fails, without retries, as soon as it sees that the run used
         more, whatever the run's status. It stops nothing: an active run goes on. None for no limit.
@@ -75,8 +75,8 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
     template_fields: Sequence[str] = ("run_id", "wr_conn_id")
     operator_extra_links = (WRRunLink(),)
 
-    # Airflow asks before the constructor is through.
-    _start_wanted = _end_wanted = _made = False
+    # Airflow reads the properties below before the constructor has finished.
+    _start_requested = _end_requested = _made = False
 
     def __init__(
         self,
@@ -104,8 +104,8 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         self._found: Run | WRError | None = None
         self._link: str | None = None
         self._kill_note: str | None = None
-        self._start_wanted = start_from_trigger
-        self._end_wanted = end_from_trigger
+        self._start_requested = start_from_trigger
+        self._end_requested = end_from_trigger
         self._warned: set[str] = set()
         self._ends_in_triggerer()
         self._triggerer_args()
@@ -125,18 +125,18 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
             try:
                 in_triggerer.check_mapped_end(cls, prepared.arguments, WRRunSensor)
             except in_triggerer.NeedsWorker as why:
-                # Each instance sees to it, in its worker.
+                # Keep the argument: each instance handles it in its worker.
                 warn_author(_needs_worker("end", kwargs.get("task_id"), str(why)))
         return prepared.partial
 
     def resolve_template_files(self) -> None:
-        """Look again what may start and end in the triggerer: Airflow has read the DAG's file to its end."""
+        """Check again what may run in the triggerer: Airflow calls this after reading the whole DAG file."""
         super().resolve_template_files()
         self._ends_in_triggerer()
         self._triggerer_args()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Wait, in whatever mode, and return the run."""
+        """Wait, in any mode, and return the run."""
         with no_retries():
             check_rendered(self.wr_conn_id, "wr_conn_id")
             self._run_id = check_run_id(self.run_id)
@@ -146,7 +146,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         return self._poke_until_done(context, begins=first_poke is None)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None) -> dict[str, Any]:
-        """Go on where the trigger stopped."""
+        """Resume after the trigger has fired."""
         from airflow_provider_wr.triggers.wr import WaitEnd
 
         end = WaitEnd.from_event(event)
@@ -160,7 +160,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         return self._poke_until_done(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume as a poked sensor would go on: only what skips there skips here."""
+        """Resume. ``soft_fail`` skips for the same errors as without deferring."""
         from airflow_provider_wr.triggers.wr import airflow_timed_out
 
         self._run_id = self.run_id
@@ -168,11 +168,11 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
             self._connection_was_found = True
             self._started = time.time() - self._limit
             return self._final_read(context)
-        # A sensor's own way turns every error into a skip under soft_fail, "could not ask" included.
+        # Not BaseSensorOperator's, which skips for every error under soft_fail, also for "could not ask".
         return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look whether the run has ended; if not, and if deferrable, hand the wait over to the triggerer."""
+        """Check whether the run has ended; if not, and if deferrable, defer."""
         found, self._found = self._found, None
         if isinstance(found, Exception):
             with no_retries():
@@ -191,29 +191,29 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         return PokeReturnValue(is_done=False)
 
     def on_kill(self) -> None:
-        """Say that the run goes on: White Rabbit has no call to cancel it."""
+        """Log that the run keeps running: White Rabbit has no call to cancel it."""
         if self._kill_note is not None:
             log.warning("Run %s %s", self.run_id, self._kill_note)
 
     def _first_poke(self, context: Context) -> float | None:
-        """Return the Unix seconds of the poke that was first rescheduled; None when this is the first."""
-        # Airflow 2.11 does not tell: each poke counts as the first there.
-        ask = getattr(context["ti"], "get_first_reschedule_date", None)
-        first = ask(context) if ask is not None and self.reschedule else None
+        """Return the time of the first rescheduled poke in Unix seconds; None if this is the first poke."""
+        # Unknown on Airflow 2.11, where each poke counts as the first.
+        get_date = getattr(context["ti"], "get_first_reschedule_date", None)
+        first = get_date(context) if get_date is not None and self.reschedule else None
         return first.timestamp() if first is not None else None
 
     def _get_next_poke_interval(
         self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
     ) -> float:
-        """Return Airflow's interval, longer for a ``Retry-After``, and not past a moment at which to look."""
+        """Return Airflow's interval, extended by ``Retry-After`` and capped at the next read that is due."""
         from airflow_provider_wr.waiting.rules import cap_pause
 
         seconds = super()._get_next_poke_interval(started_at, run_duration, poke_count)
-        missed = self._known.error
+        error = self._known.error
         elapsed = time.time() - self._started
         return cap_pause(
-            max(seconds, (missed and missed.retry_after) or 0.0),
-            missed,
+            max(seconds, (error and error.retry_after) or 0.0),
+            error,
             elapsed=elapsed,
             left=max(0.05, min(self.timeout - elapsed, self.timeout - run_duration())),
         )
@@ -233,19 +233,19 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         except (AirflowSensorTimeout, AirflowTaskTimeout) as timeout:
             end = timeout
         except AirflowSkipException as skip:
-            # Airflow logs that it skips for an error, and not for which; it skips for none when time ran out.
+            # Airflow does not log the error for which it skips. After a timeout, there is none.
             end = skip.__cause__
             if end is not None and not isinstance(end, (AirflowSensorTimeout, AirflowTaskTimeout)):
                 log.warning("%s", end)
                 raise
         if isinstance(end, AirflowTaskTimeout):
             return self._final_read(context)
-        raise self._timed_out(self.timeout, self._known.text(self._link))  # the last poke was the last look
+        raise self._timed_out(self.timeout, self._known.text(self._link))  # the last poke was the final read
 
     def _push_link(self, context: Context) -> None:
         from airflow_provider_wr.waiting.rules import still_running
 
-        with suppress(WRConnectionError):  # the read tells of a lookup that fails
+        with suppress(WRConnectionError):  # the read will report a failed lookup
             self._link = WRRunLink.push(context, self._settings(), self.run_id, None)
         self._kill_note = still_running(self._link)
 
@@ -257,14 +257,14 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         return settings
 
     def _read(self) -> Run | None:
-        """Read the run; None when that failed for a reason that may pass."""
+        """Read the run; None after a transient error."""
         from airflow_provider_wr.hooks.wr import WRHook
         from airflow_provider_wr.waiting.rules import FINAL_READ_TIMEOUT, is_transient, log_retry
 
         try:
             with WRHook(self.wr_conn_id) as hook:
                 hook.settings = self._settings()
-                # One request, and no longer than the time that is left: the next poke asks again.
+                # One request, within the time that is left: the next poke retries.
                 left = self._started + self.timeout - time.time()
                 run = hook.read_once(watched.run(self.run_id), within=max(left, FINAL_READ_TIMEOUT))
         except WRError as error:
@@ -289,11 +289,11 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         goes_on = still_running(self._link)
         raise not_retried(credit_limit.running_error(f"run {self.run_id}", run, self.max_credits, goes_on))
 
-    def _final_read(self, context: Context, before: WRTimeoutError | None = None) -> dict[str, Any]:
+    def _final_read(self, context: Context, earlier: WRTimeoutError | None = None) -> dict[str, Any]:
         """
-        Return the run if it has ended after all, now that the least of the task's two limits has passed.
+        Read the run once more after a timeout, and return it if it has ended.
 
-        :param before: what the wait ended in; None where it left no word.
+        :param earlier: the error of the wait; None if there is none.
         """
         from airflow_provider_wr.hooks.wr import WRHook
         from airflow_provider_wr.waiting.rules import last_known
@@ -305,7 +305,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
                 )
         except WRTimeoutError as error:
             self._push_link(context)
-            raise self._timed_out(self._limit, last_known(error, before)) from None
+            raise self._timed_out(self._limit, last_known(error, earlier)) from None
         return self._poke_until_done(context)
 
     def _result(self, run: Run) -> dict[str, Any]:
@@ -329,7 +329,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         )
 
     def _ends_in_triggerer(self) -> bool:
-        if not self._end_wanted:
+        if not self._end_requested:
             return False
         try:
             in_triggerer.check_end(self, WRRunSensor)
@@ -339,8 +339,8 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         return True
 
     def _triggerer_args(self) -> StartTriggerArgs | None:
-        """Return what Airflow starts in the triggerer; None when the sensor starts in a worker."""
-        if not self._start_wanted:
+        """Return what Airflow starts in the triggerer; None if the sensor starts in a worker."""
+        if not self._start_requested:
             return None
 
         from airflow.triggers.base import StartTriggerArgs
@@ -352,7 +352,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         except in_triggerer.NeedsWorker as reason:
             self._warn("start", reason)
             return None
-        # Airflow's own limit is the least of this timeout and the execution timeout.
+        # Airflow's own limit is the lower of this timeout and the execution timeout.
         timeout = self._limit + GRACE
         execution_timeout = self.execution_timeout.total_seconds() if self.execution_timeout else timeout
         return StartTriggerArgs(
@@ -366,10 +366,10 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
             timeout=timedelta(seconds=timeout),
         )
 
-    # What Airflow asks, when it has read the DAG's file and when it runs the task.
-    end_from_trigger = in_triggerer.Asked(_ends_in_triggerer, False)
-    start_from_trigger = in_triggerer.Asked(lambda self: self._triggerer_args() is not None, False)
-    start_trigger_args = in_triggerer.Asked(_triggerer_args, None)
+    # Airflow reads these after it has read the DAG file, and when it runs the task.
+    end_from_trigger = in_triggerer.InstanceProperty(_ends_in_triggerer, False)
+    start_from_trigger = in_triggerer.InstanceProperty(lambda self: self._triggerer_args() is not None, False)
+    start_trigger_args = in_triggerer.InstanceProperty(_triggerer_args, None)
 
     def _warn(self, what: str, reason: in_triggerer.NeedsWorker) -> None:
         if what in self._warned:
@@ -377,7 +377,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         self._warned.add(what)
         text = _needs_worker(what, self.task_id, str(reason))
         if self._made:
-            # No line of the DAG's file is running any more.
+            # No line of the DAG file is running any more.
             where = self.dag.fileloc if self.has_dag() else __file__  # type: ignore[no-untyped-call]
             warn_explicit(text, UserWarning, where, lineno=1)
         else:
@@ -394,13 +394,13 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
 
     @property
     def _limit(self) -> float:
-        """Seconds that a wait in the triggerer may take: the execution timeout holds there too."""
+        """Timeout in seconds of a wait in the triggerer, which the execution timeout limits, too."""
         if self.execution_timeout is None:
             return self.timeout
         return min(self.timeout, self.execution_timeout.total_seconds())
 
     def _timed_out(self, limit: float, known: str) -> BaseException:
-        """Return what a sensor that has waited for ``limit`` seconds ends in; ``known`` is in words."""
+        """Return the exception for a timeout of ``limit`` seconds; ``known`` goes into its message."""
         from airflow_provider_wr.waiting.rules import timed_out
 
         self._kill_note = None

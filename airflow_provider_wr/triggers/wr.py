@@ -1,4 +1,4 @@
-"""The trigger that waits for a run in the triggerer, and the event it ends in."""
+"""The trigger that waits for a run, and its event."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ log = logging.getLogger(__name__)
 
 CLASSPATH = "airflow_provider_wr.triggers.wr.WRRunTrigger"
 
-#: Seconds that a trigger has to report its own timeout before Airflow's comes.
+#: Seconds between the trigger's own timeout and Airflow's, for the trigger to report its own.
 GRACE = 60
 
-#: What Airflow 3 and 2.11 say when their own timeout of a trigger has passed.
+#: Airflow's own errors for a trigger that timed out, of versions 3 and 2.11.
 _AIRFLOWS_TIMEOUTS = ("Trigger timeout", "Trigger/execution timeout")
 
 
 class WRRunTrigger(BaseTrigger):
     """
-    Waits until a run has ended, on the run's stream of events.
+    Waits until a run has ended, on its event stream.
 
-    It only watches, so it may run twice, or move to another triggerer. Its event says which run ended, or what
-    kept us from knowing, and holds no output of the run: see :class:`WaitEnd`.
+    It only watches the run, so it may run twice or move to another triggerer. Its event contains the run's id or
+    an error, and no outputs: see :class:`WaitEnd`.
 
     :param run_id: UUID of the run.
     :param wr_conn_id: the Airflow connection, of type ``wr``.
-    :param deadline: Unix seconds at which the wait ends in a ``WRTimeoutError``; None for no end. Absolute,
-        since a triggerer that takes the wait over must not begin the time anew.
-    :param grace: where Airflow starts the trigger itself and no deadline is known: the seconds by which the wait
-        ends before the timeout that Airflow has set; None for no end.
-    :param end_from_trigger: end the task here when the run ended as allowed, with the run as its result.
-    :param allowed_statuses: the endings that end the task; any other is left to the worker.
+    :param deadline: Unix seconds at which the wait ends in a ``WRTimeoutError``; None for none. Absolute, so that
+        it survives a move to another triggerer.
+    :param grace: for a trigger without a deadline that Airflow itself starts: the wait ends this many seconds
+        before Airflow's timeout. None for no deadline.
+    :param end_from_trigger: end the task here if the run's status is allowed, with the run as its result.
+    :param allowed_statuses: the terminal statuses that end the task here; a worker handles others.
     :param stage_outputs: False leaves the outputs of the stages out of the result.
     :param max_credits: credits above which the wait ends in a ``WRCreditLimitError``; None for none.
     """
@@ -82,7 +82,7 @@ class WRRunTrigger(BaseTrigger):
         self._hook: Any = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what builds this trigger anew. Nothing of it is secret."""
+        """Return the class path and the arguments. None of them is secret."""
         return CLASSPATH, {
             "run_id": self.run_id,
             "wr_conn_id": self.wr_conn_id,
@@ -95,7 +95,7 @@ class WRRunTrigger(BaseTrigger):
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield one event."""
+        """Wait for the run, and yield one event."""
         hooks = await load_hooks()
         deadline = self._deadline()
         error: exceptions.WRError | None = None
@@ -109,7 +109,7 @@ class WRRunTrigger(BaseTrigger):
                     max_credits=self.max_credits,
                 )
         except exceptions.WRError as failure:
-            # Any other exception is a fault of ours: Airflow fails the task with its traceback.
+            # Any other exception is a bug of ours: Airflow fails the task with its traceback.
             error = failure
         if self.end_from_trigger and error is None and self._succeeds(run):
             yield await self._success(run)
@@ -124,11 +124,11 @@ class WRRunTrigger(BaseTrigger):
         from airflow.sdk.execution_time.xcom import XCom
         from airflow.triggers.base import TaskSuccessEvent
 
-        # Before the XComs: what is logged just before the event may reach Airflow's supervisor after it, which
-        # has closed the task's log by then (seen on 3.3.2). Storing an XCom waits for the supervisor.
+        # Before the XComs: a line just before the event may reach Airflow's supervisor after it has closed the
+        # task's log (seen on 3.3.2). Storing an XCom waits for the supervisor.
         log.info("%s", run.ending)
-        # Not in the event: Airflow would log it whole, and encodes its XComs twice (seen on 3.3.2).
-        xcom = await asyncio.to_thread(run.as_xcom, stage_outputs=self.stage_outputs)  # some ms for each MiB
+        # Not in the event: Airflow logs events, and would encode the XComs twice (seen on 3.3.2).
+        xcom = await asyncio.to_thread(run.as_xcom, stage_outputs=self.stage_outputs)  # takes some ms per MiB
         xcoms: dict[str, Any] = {"return_value": xcom}
         if (link := self._link) is not None:
             xcoms[WRRunLink.xcom_key] = link
@@ -150,12 +150,12 @@ class WRRunTrigger(BaseTrigger):
         return timeout_after.replace(tzinfo=timeout_after.tzinfo or timezone.utc).timestamp() - self.grace
 
     async def on_kill(self) -> None:
-        """Leave the run alone: White Rabbit has no call to cancel it. Leaving the wait closes its connections."""
+        """Log that the run keeps running: White Rabbit has no call to cancel it."""
         log.warning("Run %s %s", self.run_id, still_running(self._link))
 
 
 async def load_hooks() -> Any:
-    """Return the hooks' module; its import takes some hundred milliseconds, and does so off the event loop."""
+    """Import the hooks in a thread, since it takes some hundred milliseconds."""
     global _loaded
     if _loaded is None:
         _loaded = await asyncio.to_thread(import_module, "airflow_provider_wr.hooks.wr")
@@ -167,11 +167,10 @@ _loaded: Any = None
 
 def defer(task: BaseOperator, trigger: WRRunTrigger) -> NoReturn:
     """
-    Hand a task's wait over to the triggerer; it resumes in ``execute_complete``.
+    Defer a task; it resumes in ``execute_complete``.
 
-    Airflow's own timeout comes a little after the trigger's: it knows nothing of the run, and is for the case
-    that no triggerer is alive. All that the task needs to go on is in the event, since ``dag.test()`` loses
-    what else is given to ``defer``.
+    Airflow's own timeout comes shortly after the trigger's, as a fallback if no triggerer is alive. The event
+    contains everything that the task needs to resume, since ``dag.test()`` loses other arguments of ``defer``.
     """
     left = None if trigger.deadline is None else max(0.0, trigger.deadline - time.time())
     task.defer(
@@ -182,19 +181,18 @@ def defer(task: BaseOperator, trigger: WRRunTrigger) -> NoReturn:
 
 
 def airflow_timed_out(next_method: str, next_kwargs: dict[str, Any] | None) -> bool:
-    """Return whether a task resumes, by the arguments of ``resume_execution``, for Airflow's own timeout."""
+    """Return whether the arguments of ``resume_execution`` mean that Airflow's own timeout has passed."""
     return next_method == "__fail__" and (next_kwargs or {}).get("error") in _AIRFLOWS_TIMEOUTS
 
 
 @dataclass(frozen=True, slots=True)
 class WaitEnd:
     """
-    How a wait in the triggerer ended: what the trigger's event says.
+    How a wait in the triggerer ended: the payload of the trigger's event.
 
     :param run_id: UUID of the run.
     :param deadline: the trigger's.
-    :param error: what the wait ended in, the same that a wait in a worker would have raised; None when the run
-        has ended, well or not.
+    :param error: the error that a wait in a worker would have raised; None if the run has ended, well or not.
     """
 
     run_id: str
@@ -212,7 +210,7 @@ class WaitEnd:
 
     @classmethod
     def from_event(cls, event: Any) -> WaitEnd:
-        """Read the payload of an event; raises ``WRProtocolError`` for any that is not of this kind."""
+        """Read the payload of an event; raises ``WRProtocolError`` if it is not from this trigger."""
         try:
             run_id, deadline, error = event["run_id"], event["deadline"], event["error"]
             if not isinstance(run_id, str) or not isinstance(deadline, (int, float, NoneType)):
@@ -220,7 +218,7 @@ class WaitEnd:
             return cls(run_id, deadline, None if error is None else _error(**error))
         except (KeyError, TypeError):
             shown = printable(repr(event))
-            raise exceptions.WRProtocolError(f"the wait ended in an event of another kind: {shown}") from None
+            raise exceptions.WRProtocolError(f"the wait ended with an unexpected event: {shown}") from None
 
 
 def _error(message: str, **facts: Any) -> exceptions.WRError:
@@ -243,7 +241,7 @@ _KINDS = {
         exceptions.WRValidationError,
     )
 }
-#: What an event says of an error: no body of the API, which may be large and hold anything.
+#: The attributes of an error that go into an event. Not the API's body, which may be large and contain anything.
 _FACTS = (
     *("message", "method", "path", "status_code", "errors", "retry_after", "conn_id", "last_status", "last_known"),
     *("credits", "max_credits"),

@@ -461,7 +461,7 @@ def test_test_connection_tells_the_sandbox_from_a_path_in_it(sandbox: Sandbox, c
     connect(f"{sandbox.url}/v1", api_key=sandbox.api_key)
     assert WRHook().test_connection() == (
         False,
-        "the host holds /v1, which every call adds: leave out the path from there on",
+        "the host contains /v1, which every call adds: leave out the path from there on",
     )
 
 
@@ -475,7 +475,7 @@ def test_test_connection_tells_of_a_connection_refused(connect: Connect) -> None
 
 def test_test_connection_tells_of_a_bad_connection(connect: Connect) -> None:
     connect("ftp://127.0.0.1")
-    message = "the host is not an http(s) URL without a query, and not a host name"
+    message = "the host is neither an http(s) URL without a query nor a host name"
     assert WRHook().test_connection() == (False, message)
 
 

@@ -90,7 +90,7 @@ def test_the_dags_own_config_is_left_as_it_is() -> None:
     assert config == {"a": 1}
 
 
-NOTHING = ": check its template, or leave it out for its default"
+NOTHING = ": check its template, or omit it to use the default"
 
 
 @pytest.mark.parametrize(
@@ -156,12 +156,12 @@ NOTHING = ": check its template, or leave it out for its default"
         ),
         pytest.param(
             {"config_from_params": "amount"},
-            "config_from_params should be a list of params' names, or an object of config keys and params' names",
+            "config_from_params should be a list of param names, or a dict of config keys to param names",
             id="params a text",
         ),
         pytest.param(
             {"config_from_params": 5},
-            "config_from_params should be a list of params' names, or an object of config keys and params' names",
+            "config_from_params should be a list of param names, or a dict of config keys to param names",
             id="params a number",
         ),
         pytest.param(
@@ -197,7 +197,7 @@ NOTHING = ": check its template, or leave it out for its default"
         pytest.param(
             {"workflow_id": WORKFLOW, "name": "n"},
             "the update has no field 'workflow_id'; "
-            "it may have component_id, config, config_from_params, name, position",
+            "known fields: component_id, config, config_from_params, name, position",
             id="another workflow",
         ),
         pytest.param(
@@ -266,7 +266,7 @@ def test_updates_may_be_the_output_of_mapped_tasks() -> None:
         ({"component_id": COMPONENT}, "component_updates should be a list of dicts, not a dict"),
         ("[]", "component_updates should be a list of dicts, not a str"),
         (5, "component_updates should be a list of dicts, not a int"),
-        (Lazy(), "component_updates is empty: the mapped tasks it comes from gave nothing"),
+        (Lazy(), "component_updates is empty: the mapped tasks it comes from returned nothing"),
         ([None], "component_updates[0] should be a dict, not None"),
         (
             [{"component_id": COMPONENT, "name": "n"}, {"componentId": COMPONENT}],
@@ -274,7 +274,7 @@ def test_updates_may_be_the_output_of_mapped_tasks() -> None:
         ),
         (
             [{"component_id": COMPONENT, "config": None}],
-            "component_updates[0].config is empty (None): check its template, or leave it out for its default",
+            "component_updates[0].config is empty (None): check its template, or omit it to use the default",
         ),
         (
             [{"component_id": "x", "name": "n"}],

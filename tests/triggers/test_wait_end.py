@@ -105,5 +105,5 @@ def test_an_event_has_no_body_of_the_api() -> None:
     ],
 )
 def test_an_event_of_another_kind_is_refused(event: Any) -> None:
-    with pytest.raises(WRProtocolError, match="the wait ended in an event of another kind"):
+    with pytest.raises(WRProtocolError, match="the wait ended with an unexpected event"):
         WaitEnd.from_event(event)
