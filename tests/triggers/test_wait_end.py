@@ -27,7 +27,12 @@ FACTS: dict[str, Any] = {
 TOO_ODD: dict[str, Any] = {"errors": [{"code": "a\0b", "message": "\ud800"}], "retry_after": 2**64}
 
 #: A wait triggers nothing, and returns the run however it ended.
-NOT_OF_A_WAIT = (WRTriggerUnknownError, WRRunEndedError, exceptions.WRConcurrentUpdateError)
+NOT_OF_A_WAIT = (
+    WRTriggerUnknownError,
+    WRRunEndedError,
+    exceptions.WRComponentFailedError,
+    exceptions.WRConcurrentUpdateError,
+)
 OF_A_WAIT = [
     kind
     for kind in vars(exceptions).values()
