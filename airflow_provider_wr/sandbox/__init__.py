@@ -1,4 +1,4 @@
-"""A local White Rabbit: a real HTTP server with one built-in workflow, to try and test against."""
+"""A local White Rabbit: a real HTTP server with one built-in workflow, for trying out and testing."""
 
 #: Error message when the extra `sandbox` is not installed.
 WITHOUT_EXTRA = "the sandbox needs its extra: pip install 'airflow-provider-wr[sandbox]'"

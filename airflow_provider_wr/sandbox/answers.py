@@ -1,4 +1,4 @@
-"""What the sandbox accepts as a body, and how it answers with something else than success."""
+"""Parse request bodies, and build error answers and faulty answers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
     from airflow_provider_wr.sandbox.faults import Fault
 
-PHRASES = {**responses, 422: "Unprocessable Entity"}  # Python 3.13 and later call it otherwise
+PHRASES = {**responses, 422: "Unprocessable Entity"}  # another phrase in Python 3.13 and later
 
 
 CODES = {422: "INVALID_INPUT", 429: "RATE_LIMITED", 500: "INTERNAL_ERROR"}
-"""The API's code of an error where it is not the status's own phrase, such as `NOT_FOUND`."""
+"""The API's error codes that are not the phrase of the status, such as `NOT_FOUND`."""
 
 MESSAGES = {401: "Invalid API key", 429: "Rate limit exceeded"}
-"""The API's message where a fault sets the status; any other status has its own phrase."""
+"""The API's messages for statuses set by a fault; others use the phrase of the status."""
 
 
 class ApiError(Exception):
-    """A request the API refuses, with its status and one or more messages."""
+    """A request that the API rejects, with a status and one or more messages."""
 
     def __init__(self, status: int, *messages: str, code: str | None = None) -> None:
         super().__init__(status, *messages)
@@ -42,7 +42,7 @@ class ApiError(Exception):
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """Parse the body, an empty one as `{}`; refuse what could not be sent back as JSON either."""
+    """Parse the body, an empty one as `{}`; reject values that could not be sent back as JSON."""
     try:
         value = json.loads(await request.body() or b"{}")
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
@@ -56,7 +56,7 @@ async def json_object(request: Request) -> dict[str, Any]:
 def error_response(
     status: int, *messages: str, code: str | None = None, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """Write an error in the API's two shapes: a list of errors for invalid input, else a code and a message."""
+    """Return an error in one of the API's formats: a list of errors for invalid input, else code and message."""
     code = code or CODES.get(status) or PHRASES.get(status, "Error").upper().replace(" ", "_")
     body: dict[str, Any]
     if status == 422:
@@ -67,7 +67,7 @@ def error_response(
 
 
 def faulty_response(fault: Fault, request: Request) -> Response | None:
-    """Return what a fault answers instead of the API, or None when it leaves the answer alone."""
+    """Return the answer of a fault, or None if it does not replace the API's answer."""
     if fault.reset or fault.close:
         return NoAnswer(reset=fault.reset)
     headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
@@ -95,7 +95,7 @@ class NoAnswer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport: asyncio.Transport = scope["state"]["transport"]
         if self._reset:
-            # Closing a socket that lingers for zero seconds sends RST instead of FIN.
+            # With a linger time of zero, closing the socket sends RST instead of FIN.
             linger = struct.pack("ii", 1, 0)
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()

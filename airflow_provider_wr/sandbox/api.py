@@ -1,4 +1,4 @@
-"""The White Rabbit API: its endpoints under /v1, their key and their signature."""
+"""The White Rabbit API: the endpoints under /v1, their API key and signature."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_wr.sandbox.workflow import Workflow
 
 MAX_SKEW = 30
-"""Seconds by which a request's timestamp may differ from the server's clock."""
+"""Maximum difference in seconds between a request's timestamp and the server's clock."""
 
 Handler = Callable[["World", "Request", "Fault | None"], Awaitable[Response]]
 
@@ -72,7 +72,7 @@ def _stream(
         writer = DriftingWriter()
         if moving.subject.is_terminal:
             raise ApiError(drift.REFUSED_STREAMS[moving.subject.status], "Execution already finished")
-    # Subscribed before the answer begins: a client that sees the answer misses nothing from then on.
+    # Subscribe before the answer starts, so that the client misses no event after it.
     subscription = moving.feed.subscribe()
     return event_stream(subscription, world.settings.heartbeat, request.state.transport, fault, writer)
 
@@ -129,7 +129,7 @@ async def nothing_there(world: World, request: Request, fault: Fault | None) -> 
 
 
 def _endpoint(name: str, handler: Handler, *, needs_key: bool = True) -> Callable[[Request], Awaitable[Response]]:
-    """Wrap a handler in what all endpoints share: the fault it may meet, the key, errors and the log."""
+    """Wrap a handler with what all endpoints share: faults, the API key, errors and the request log."""
 
     async def obey(world: World, request: Request, fault: Fault | None) -> Response:
         try:
@@ -148,7 +148,7 @@ def _endpoint(name: str, handler: Handler, *, needs_key: bool = True) -> Callabl
 
     async def endpoint(request: Request) -> Response:
         world: World = request.app.state.world
-        await request.body()  # a fault may break the connection, but never while the client still sends
+        await request.body()  # a fault may break the connection, but not while the client is sending
         fault = world.faults.take(name)
         response = await answer(world, request, fault)
         if world.drifts(fault) and isinstance(response, JSONResponse):
@@ -167,7 +167,7 @@ def _endpoint(name: str, handler: Handler, *, needs_key: bool = True) -> Callabl
 
 
 def _drifted(name: str, response: JSONResponse) -> Response:
-    """Return what a slightly different server would answer."""
+    """Return the answer of a slightly different server."""
     status, body = drift.answer(name, response.status_code, json.loads(bytes(response.body)))
     headers = {key: value for key, value in response.headers.items() if key != "content-length"}
     return Response(drift.text(body), status, headers)
@@ -239,7 +239,7 @@ def _check_scope(request: Request) -> None:
 
 
 def load_public_key(text: str) -> Ed25519PublicKey:
-    """Read a base64 DER SubjectPublicKeyInfo; ValueError if it is no Ed25519 key."""
+    """Read a base64 DER SubjectPublicKeyInfo; ValueError if it is not an Ed25519 key."""
     key = load_der_public_key(base64.b64decode(text, validate=True))
     if not isinstance(key, Ed25519PublicKey):
         raise ValueError("the public key is not an Ed25519 key")
@@ -247,7 +247,7 @@ def load_public_key(text: str) -> Ed25519PublicKey:
 
 
 def is_signed(key: Ed25519PublicKey, method: str, path: str, headers: Mapping[str, str], body: bytes) -> bool:
-    """Tell whether the signature fits `METHOD|PATH|TIMESTAMP|BODY`, no body counting as `{}`."""
+    """Return whether the signature of `METHOD|PATH|TIMESTAMP|BODY` is valid; without a body, it is `{}`."""
     timestamp = headers.get("X-Sdk-Timestamp", "")
     if not (timestamp.isascii() and timestamp.isdigit() and abs(time.time() - int(timestamp)) <= MAX_SKEW):
         return False

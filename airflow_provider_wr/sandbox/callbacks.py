@@ -1,4 +1,4 @@
-"""Callbacks: the record of an execution that has ended, sent to a server on this machine and to no other."""
+"""Callbacks: send the record of a finished execution to a server on this machine."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ATTEMPTS = 3
-"""How often one delivery is tried, until an answer is 2xx. White Rabbit documents no number."""
+"""Maximum attempts of a delivery, until an answer is 2xx. White Rabbit does not document the number."""
 
 PAUSE = 0.5
-"""Seconds before the second try; doubled before the third."""
+"""Seconds before the second attempt; doubled for the third."""
 
 TIMEOUT = 10
-"""Seconds a receiver may take to answer."""
+"""Timeout in seconds for the receiver's answer."""
 
 RESERVED_HEADERS = frozenset(
     {
@@ -37,7 +37,7 @@ RESERVED_HEADERS = frozenset(
 
 
 def callback_problems(url: Any, secret: Any, headers: Any) -> Iterator[str]:
-    """Say what is wrong with the callback a request asks for, None being "not given"."""
+    """Yield the problems of a request's callback; None means not given."""
     if url is not None and not (isinstance(url, str) and _is_on_this_machine(url)):
         yield "callbackUrl must be an http or https URL on this machine: the sandbox calls no other"
     if secret is not None and not (isinstance(secret, str) and secret):
@@ -61,7 +61,7 @@ def _is_on_this_machine(url: str) -> bool:
 
 @dataclass
 class Callback:
-    """Where an execution's record goes, and what became of it; without a URL nothing is sent."""
+    """The callback of an execution and its delivery; without a URL nothing is sent."""
 
     url: str | None = None
     secret: str | None = None
@@ -98,7 +98,7 @@ class Callback:
                 return
 
     def _headers(self, execution_id: str, body: bytes) -> dict[str, str]:
-        """Return the headers of one try, as the vendor's page on webhooks describes them."""
+        """Return the headers of one attempt, as in the vendor's documentation of webhooks."""
         headers = {
             **self.headers,
             "content-type": "application/json",
@@ -114,7 +114,7 @@ class Callback:
         return headers
 
     async def _try(self, headers: dict[str, str], body: bytes) -> str | None:
-        """Send it once; return what went wrong, or None."""
+        """Send it once; return the problem, or None."""
         try:
             status = await asyncio.wait_for(_post(urlsplit(str(self.url)), headers, body), TIMEOUT)
         except asyncio.TimeoutError:
@@ -145,7 +145,7 @@ async def _post(url: SplitResult, headers: dict[str, str], body: bytes) -> int:
 
 
 def _unverified() -> ssl.SSLContext:
-    """Return what trusts every certificate: nothing leaves this machine."""
+    """Return a TLS context without verification, since nothing leaves this machine."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -28,7 +28,7 @@ class ExecutionSummary(TypedDict):
     input: dict[str, Any]
     config: dict[str, Any]
     attempts: int
-    """How many attempts were made so far."""
+    """Number of attempts so far."""
     createdAt: str
 
 
@@ -38,7 +38,7 @@ class ReceivedRequest(TypedDict):
     method: str
     path: str
     status: int | None
-    """What was answered; None for a connection that was reset."""
+    """The status of the answer; None if the connection was reset."""
 
 
 class ComponentState(TypedDict):
@@ -50,19 +50,19 @@ class ComponentState(TypedDict):
 
 
 class SandboxControl:
-    """Steers the sandbox at `url`. What the sandbox refuses raises `requests.HTTPError`."""
+    """Controls the sandbox at `url`. Rejected requests raise `requests.HTTPError`."""
 
     def __init__(self, url: str) -> None:
         self._base = f"{url}/_sandbox"
         self._session = requests.Session()
-        self._session.trust_env = False  # a proxy for the outer world knows no sandbox
+        self._session.trust_env = False  # do not send requests to the sandbox through a proxy
 
     def fault(self, endpoint: str, **settings: Any) -> None:
-        """Switch on a fault; the settings are those of `Fault`."""
+        """Add a fault; see `Fault` for the settings."""
         self._call("POST", "/faults", asdict(Fault(endpoint, **settings)))
 
     def faults(self) -> list[Fault]:
-        """The faults which are on, with the calls each has left in `times`."""
+        """The active faults; `times` is the number of calls left."""
         return [Fault(**fault) for fault in self._call("GET", "/faults")]
 
     def clear_faults(self) -> None:
@@ -79,7 +79,7 @@ class SandboxControl:
         return executions
 
     def steer(self, module: str, config: dict[str, Any]) -> None:
-        """Let executions of a module that begin from now on act on `config` as if it were in their own.
+        """Merge `config` into the config of all executions of a module that start from now on.
 
         The keys are those of a workflow's components: `seconds`, `hold`, `failAttempts`, `failWith` and
         `answerWith`. The config replaces what was there before: `{}` ends it, also for those that are held.
@@ -96,11 +96,11 @@ class SandboxControl:
         return components
 
     def rotate_key(self, api_key: str) -> None:
-        """Accept `api_key` from now on and refuse the key before."""
+        """Accept `api_key` from now on, and reject the previous key."""
         self._call("POST", "/key", {"apiKey": api_key})
 
     def reset(self) -> None:
-        """Put everything back to the start: runs, executions, faults, components, the key and the request log."""
+        """Reset everything: runs, executions, faults, components, the API key and the request log."""
         self._call("POST", "/reset")
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Components that run alone, without a workflow: their catalogue, and the executions of them."""
+"""Components that run without a workflow: their catalogue and their executions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_ATTEMPTS = 3
 MAX_WAIT_MS = 15_000
 
 BACKOFF = 0.2
-"""Seconds before the second attempt of an execution; doubled before the third."""
+"""Seconds before the second attempt of an execution; doubled for the third."""
 
 TEXT: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "number"}
@@ -35,7 +35,7 @@ class Module:
     module: str
     type: str
     credits: int
-    """What one execution costs; the catalogue does not say."""
+    """Credits for one execution; not part of the catalogue."""
     inputs: dict[str, Schema] = field(default_factory=dict)
     outputs: dict[str, Schema] = field(default_factory=dict)
     configs: dict[str, Schema] = field(default_factory=dict)
@@ -103,7 +103,7 @@ CATALOGUE = {
 
 
 def request_problems(body: dict[str, Any]) -> Iterator[str]:
-    """Say what is wrong with a request to execute a component; nothing when it can be obeyed."""
+    """Yield the problems of a request to execute a component."""
     module = CATALOGUE.get(str(body.get("module")))
     for name in ("input", "config"):
         if not isinstance(body.get(name, {}), dict):
@@ -121,7 +121,7 @@ def request_problems(body: dict[str, Any]) -> Iterator[str]:
     for name, least, most in (("attempts", 1, MAX_ATTEMPTS), ("waitForMs", 0, MAX_WAIT_MS)):
         value = body.get(name, least)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            yield f"{name} must be a whole number from {least} to {most}"
+            yield f"{name} must be an integer from {least} to {most}"
     yield from callback_problems(*(body.get(name) for name in _CALLBACK))
     known = {"module", "input", "config", "attempts", "waitForMs", *_CALLBACK}
     yield from (f"property {name} should not exist" for name in body if name not in known)
@@ -132,18 +132,18 @@ _CALLBACK = ("callbackUrl", "callbackSecret", "callbackHeaders")
 
 @dataclass
 class ComponentExecution:
-    """One component that runs, or has run, alone."""
+    """One execution of a component without a workflow."""
 
     module: Module
     input: dict[str, Any]
     config: dict[str, Any]
     attempts: int
-    """How many attempts there may be."""
+    """Maximum number of attempts."""
     callback: Callback
     id: str = field(default_factory=new_id)
     status: ExecutionStatus = "CREATED"
     attempt: int = 0
-    """The attempt that is on, or was the last (1 = first)."""
+    """The current or last attempt, starting at 1."""
     output: Any = None
     error: Any = None
     total_usage: int = 0
@@ -173,7 +173,7 @@ class ComponentExecution:
         self.updated_at = now()
 
     def summary(self) -> dict[str, Any]:
-        """What the control API tells of it."""
+        """The execution in the control API."""
         return {
             "id": self.id,
             "module": self.module.module,
@@ -214,7 +214,7 @@ class Executions:
     """All executions of one sandbox, by id. It must be used on the event loop."""
 
     def __init__(self, speed: float) -> None:
-        """`speed` divides the time everything takes."""
+        """`speed` divides all durations."""
         self._pace = 1 / speed
         self._all: dict[str, Moving[ComponentExecution]] = {}
         self._steering: dict[str, dict[str, Any]] = {}
@@ -228,7 +228,7 @@ class Executions:
         return self._all.get(execution_id)
 
     def start(self, body: dict[str, Any], *, instantly: bool = False) -> Moving[ComponentExecution]:
-        """Start what a request without `request_problems` asks for; `instantly`: it takes no time at all."""
+        """Start an execution for a valid request; `instantly` without any delay."""
         url, secret, headers = (body.get(name) for name in _CALLBACK)
         execution = ComponentExecution(
             CATALOGUE[body["module"]],
@@ -244,9 +244,9 @@ class Executions:
         return moving
 
     def steer(self, module: str, config: dict[str, Any]) -> None:
-        """Let executions of a module that begin from now on act on `config` as if it were in their own.
+        """Merge `config` into the config of all executions of a module that start from now on.
 
-        Without `hold` in it, the executions that are held go on.
+        Without `hold` in it, held executions continue.
         """
         self._steering[module] = config
         if not config.get("hold"):

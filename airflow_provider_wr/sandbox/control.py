@@ -1,4 +1,4 @@
-"""The control API under /_sandbox: faults, and what the sandbox has seen."""
+"""The control API under /_sandbox: faults, runs, executions and the request log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 STEERING = {"seconds", "hold", "failAttempts", "failWith", "answerWith"}
-"""What executions of a module can be told to do."""
+"""The config keys that control executions of a module."""
 
 
 def _world(request: Request) -> World:

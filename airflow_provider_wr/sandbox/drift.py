@@ -1,7 +1,7 @@
-"""How a slightly different server would say the same: functions over what the sandbox would have said.
+"""Answers of a slightly different server: functions that change the format of an answer, but not its meaning.
 
-Nobody has promised the form of the API's answers: decimals may be texts, dates numbers, statuses of another
-case, and a framework may say something of its own. What is said stays the same, and nothing here is random.
+The format of the API's answers is not guaranteed: decimals may be strings, dates numbers, statuses may have
+another case, and a framework may add messages. Nothing here is random.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ OTHER_EVENTS = (
     ),
     ("error", {"message": "upstream reconnected"}),
 )
-"""What comes between the events of a stream, in turn: an event's name and its data; the third is another's."""
+"""Extra events between those of a stream, in turn: name and data. The third belongs to another run."""
 
 
 def answer(endpoint: str, status: int, body: Any) -> tuple[int, Any]:
-    """Return the status and the body that this server answers instead."""
+    """Return the changed status and body of an answer."""
     if status >= 400:
         return status, error(status, body)
     match endpoint:
@@ -56,7 +56,7 @@ def answer(endpoint: str, status: int, body: Any) -> tuple[int, Any]:
 
 
 def error(status: int, body: Any) -> Any:
-    """Add fields; list the messages of invalid input under the error's code."""
+    """Add fields, and list the messages of invalid input."""
     if "errors" in body:
         messages = [each["message"] for each in body["errors"]]
         body = {"error": body["errors"][0]["code"], "message": messages}
@@ -64,12 +64,12 @@ def error(status: int, body: Any) -> Any:
 
 
 def triggered(body: Any) -> Any:
-    """Write the job's id as a number."""
+    """Turn the job id into a number."""
     return {**body, "jobId": int(body["jobId"].removeprefix("bull-")), "status": "Created", "scheduledAt": None}
 
 
 def run(detail: Any) -> Any:
-    """Write a run's detail and its stages in the other forms, with fields that nobody knows."""
+    """Change the format of a run and its stages, and add unknown fields."""
     stages = detail["runStages"]
     if isinstance(stages, dict):
         stages = {key: stage(each) for key, each in stages.items()}
@@ -79,13 +79,13 @@ def run(detail: Any) -> Any:
 
 
 def stage(detail: Any) -> Any:
-    """Write a stage in the other forms; one that has not begun has no module."""
+    """Change the format of a stage; before it starts, it has no module."""
     begun = detail["status"] not in ("CREATED", "CANCELED")
     return {**_reformed(detail), "module": detail["module"] if begun else None, "input": None}
 
 
 def execution(record: Any) -> Any:
-    """Write the record of an execution in the other forms; no callback is null, and so is `completed`."""
+    """Change the format of an execution; `completed` and a missing callback are null."""
     callback = record["callback"]
     callback = {**_reformed(callback), "lastStatus": None} if callback["url"] else None
     changed = {"completed": None, "callback": callback, "error": _bare(record["error"])}
@@ -93,7 +93,7 @@ def execution(record: Any) -> Any:
 
 
 def catalogue(modules: Any) -> Any:
-    """Add fields, a type that nobody knows, and a module without schemas."""
+    """Add fields, an unknown type, and a module without schemas."""
     for module in modules:
         module["deprecated"] = None
         module["configs"]["properties"]["memo"] = {"type": "text", "nullable": True}
@@ -101,16 +101,16 @@ def catalogue(modules: Any) -> Any:
     return [*modules, {**alone, "inputs": None, "outputs": None, "configs": None}]
 
 
-def event(told: Any) -> Any:
-    """Write an event in the other forms, its id in upper case; the last has no output and no error."""
-    changed: dict[str, Any] = {"id": told["id"].upper(), "version": 2}
-    output = told["output"]
-    if told["status"] in REFUSED_STREAMS:
-        changed |= {key: None for key in ("output", "error") if key in told}
+def event(data: Any) -> Any:
+    """Change the format of an event, with its id in upper case; the last has neither output nor error."""
+    changed: dict[str, Any] = {"id": data["id"].upper(), "version": 2}
+    output = data["output"]
+    if data["status"] in REFUSED_STREAMS:
+        changed |= {key: None for key in ("output", "error") if key in data}
     elif output is not None:
         stages = [stage(each) for each in output["nonTerminalStages"]]
         changed["output"] = {**_reformed(output), "nonTerminalStages": stages}
-    return {**_reformed(told), **changed}
+    return {**_reformed(data), **changed}
 
 
 def event_lines(number: int, data: str, name: str = "update") -> tuple[str, ...]:
@@ -119,7 +119,7 @@ def event_lines(number: int, data: str, name: str = "update") -> tuple[str, ...]
 
 
 def text(value: Any) -> str:
-    """Write JSON; an object has its first key twice, with the same value."""
+    """Encode JSON; an object has its first key twice, with the same value."""
     if not isinstance(value, dict):
         return _json(value)
     key = next(iter(value))
@@ -131,7 +131,7 @@ def _json(value: Any) -> str:
 
 
 def _bare(error: Any) -> Any:
-    """Return an error's message instead of the error, where it is nothing more."""
+    """Return the message of an error that has nothing else."""
     return error["message"] if isinstance(error, dict) and error.keys() == {"message"} else error
 
 
@@ -163,7 +163,7 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
     "lastAttemptAt": _milliseconds,
     "attemptCount": str,
 }
-"""The other form of each field's value; null and all other fields stay as they are."""
+"""Converters of field values; null and other fields are unchanged."""
 
 
 def _reformed(fields: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Moves runs through their stages in real time, and holds all that a sandbox knows between two resets."""
+"""Advance runs through their stages in real time, and hold the state of the sandbox."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class StageFailed(Exception):
 
 
 class RunCanceled(Exception):
-    """A stage asked for its run to end CANCELED; the text is the reason."""
+    """A stage cancels its run; the message is the reason."""
 
 
 class Engine:
     """All runs of one sandbox. It must be used on the event loop."""
 
     def __init__(self, speed: float) -> None:
-        """`speed` divides the time every stage takes."""
+        """`speed` divides the duration of every stage."""
         self._speed = speed
         self.runs: dict[str, Moving[Run]] = {}
 
     def start(self, workflow: Workflow, *, instantly: bool = False) -> Moving[Run]:
-        """Create and start a run; `instantly` makes its stages take no time at all."""
+        """Create and start a run; `instantly` without any delay in its stages."""
         run = Run(
             workflow.id,
             f"bull-{12345 + len(self.runs)}",
@@ -58,7 +58,7 @@ class Engine:
         return self.runs[run.id]
 
     def close(self) -> None:
-        """Stop every run where it is and end every stream."""
+        """Stop all runs and close all streams."""
         for moving in self.runs.values():
             moving.close()
 
@@ -128,15 +128,15 @@ class _Mover:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a sandbox was started; a reset does not change it."""
+    """The options of a sandbox, which a reset keeps."""
 
     api_key: str = API_KEY
     public_key: Ed25519PublicKey | None = None
-    """Check the signature of every request against this key."""
+    """Verify the signature of every request with this key."""
     heartbeat: float = 15.0
     """Seconds between two heartbeats of a stream."""
     speed: float = 1.0
-    """What the time of every stage is divided by."""
+    """Divides the duration of every stage."""
     drift: bool = False
     """Answer every request as a slightly different server would."""
 
@@ -146,7 +146,7 @@ class Settings:
 
 
 class World:
-    """A reset replaces it whole, so a request that was still waiting cannot touch what comes after."""
+    """The state of a sandbox. A reset replaces it, so pending requests cannot affect the new state."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -159,11 +159,11 @@ class World:
         self._closed = asyncio.Event()
 
     def drifts(self, fault: Fault | None) -> bool:
-        """Say whether a request that meets `fault` is answered as a slightly different server would."""
+        """Return whether to answer like a slightly different server."""
         return self.settings.drift or (fault is not None and fault.drift)
 
     async def pause(self, seconds: float) -> None:
-        """Wait, but no longer than this world exists."""
+        """Sleep, but at most until a reset."""
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._closed.wait(), seconds)
 

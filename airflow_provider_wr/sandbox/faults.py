@@ -1,4 +1,4 @@
-"""The ways in which the sandbox can misbehave, on request."""
+"""The faults that the sandbox can simulate."""
 
 from __future__ import annotations
 
@@ -23,44 +23,44 @@ _ONLY_FOR = {
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with the next calls of one endpoint.
+    """A fault for the next calls of one endpoint.
 
-    A call meets at most one fault, the oldest for its endpoint. Settings may be combined. ValueError
-    says what is wrong with a setting, TypeError names an unknown one.
+    A call gets at most one fault, the oldest for its endpoint. Settings may be combined. Raises ValueError for an
+    invalid setting, TypeError for an unknown one.
     """
 
     endpoint: str
     """One of `ENDPOINTS`."""
     times: int | None = 1
-    """How many calls it spoils; None: all, until cleared."""
+    """Number of calls to affect; None for all, until cleared."""
     delay: int | float = 0
-    """Seconds to wait before the answer; the request is obeyed after them too, with `obey` before them."""
+    """Seconds to wait before processing the request and answering; `obey` processes it before."""
     obey: bool = False
-    """Do what was asked before anything else happens, although the caller may never learn of it."""
+    """Process the request first, although the caller may not get the answer."""
     status: int | None = None
     """Answer with this status instead."""
     retry_after: str | None = None
     """The Retry-After header of that answer, verbatim: seconds or an HTTP date."""
     html: bool = False
-    """Answer with a proxy's HTML page instead, with `status`, by default 502."""
+    """Answer with the HTML page of a proxy instead, with `status`, by default 502."""
     reset: bool = False
     """Reset the TCP connection (RST) instead of answering."""
     close: bool = False
     """Close the TCP connection (FIN) instead of answering."""
     echo_key: bool = False
-    """The message of an error repeats the API key of the request."""
+    """Repeat the API key of the request in the error message."""
     finish_first: bool = False
-    """The run or execution takes no time and has finished before the request that starts it is answered."""
+    """Finish the run or execution, without any delay, before answering the request that starts it."""
     drop_after: int | None = None
     """Cut the stream after this many events of the run or execution, in the middle of the response."""
     silent: bool = False
     """Open the stream, then send neither events nor heartbeats."""
     lose_terminal: bool = False
-    """Keep the terminal event from the stream, which stays open."""
+    """Drop the terminal event, and keep the stream open."""
     drift: bool = False
-    """Say the same in other forms, as a slightly different server would."""
+    """Answer like a slightly different server: the same content in another format."""
     stages_by_id: bool = False
-    """Answer with a run whose stages are an object by their ids, not a list."""
+    """Return the stages of a run as an object by id, not as a list."""
 
     def __post_init__(self) -> None:
         types = get_type_hints(Fault)
@@ -86,7 +86,7 @@ _DEFAULTS = {setting.name: setting.default for setting in fields(Fault)}
 
 
 class Faults:
-    """The faults which are switched on, oldest first."""
+    """The active faults, oldest first."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -98,11 +98,11 @@ class Faults:
         self._faults.clear()
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Every fault with the calls it has left in `times`."""
+        """All faults; `times` is the number of calls left."""
         return [asdict(fault) for fault in self._faults]
 
     def take(self, endpoint: str) -> Fault | None:
-        """Return the fault that a call of `endpoint` meets, if any, and count the call."""
+        """Return the fault for a call of `endpoint`, if any, and count the call."""
         for index, fault in enumerate(self._faults):
             if fault.endpoint == endpoint:
                 match fault.times:

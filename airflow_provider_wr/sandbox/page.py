@@ -1,4 +1,4 @@
-"""The page of a run, where a browser can watch it."""
+"""The web page of a run, which updates itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_wr.sandbox.engine import World
 
-# The server writes and escapes every value; the script only swaps in the newer page.
+# The server renders and escapes all values; the script only replaces the page content.
 _PAGE = Template("""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">

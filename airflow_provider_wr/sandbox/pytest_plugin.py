@@ -1,4 +1,4 @@
-"""The fixture `wr_sandbox`. Nothing heavy is imported until a test asks for it."""
+"""The fixture `wr_sandbox`. Nothing heavy is imported until a test uses it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _wr_sandbox_server() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def wr_sandbox(_wr_sandbox_server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
-    """A fresh local White Rabbit, to which the Airflow connection `wr_default` leads."""
+    """A fresh local White Rabbit, with the Airflow connection `wr_default` for it."""
     _wr_sandbox_server.control.reset()
     monkeypatch.setenv("AIRFLOW_CONN_WR_DEFAULT", json.dumps(_wr_sandbox_server.connection))
     return _wr_sandbox_server

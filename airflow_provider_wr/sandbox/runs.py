@@ -1,4 +1,4 @@
-"""What a run and its stages are at any moment, and the JSON the API shows of them."""
+"""The state of runs and stages, and their JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TERMINAL = frozenset({"COMPLETED", "FAILED", "CANCELED"})
 
 
 def now() -> str:
-    """Return the time as the API writes it: ISO 8601, UTC, milliseconds."""
+    """Return the current time in the API's format: ISO 8601, UTC, milliseconds."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -113,7 +113,7 @@ class Run:
         self.cancel_reason = reason
 
     def end(self, status: RunStatus) -> None:
-        """Finish the run; what has not ended yet never will."""
+        """End the run, and cancel its open stages."""
         for stage in self.stages:
             if not stage.is_terminal:
                 stage.cancel()

@@ -1,4 +1,4 @@
-"""The sandbox as a server in a thread of this process."""
+"""The sandbox as an HTTP server in a thread of this process."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 STARTUP_TIMEOUT = 10
-"""Seconds the server's thread may take to start."""
+"""Maximum seconds for the server's thread to start."""
 
 
 class Sandbox:
-    """A White Rabbit on this machine, which listens from its creation until `close`.
+    """A local White Rabbit, which listens from its creation until `close`. Also a context manager.
 
-    Also a context manager. Port 0 lets the system choose. `heartbeat` is the time between two heartbeats
-    of a stream in seconds; `speed` divides the time every stage takes. With `public_key` (an Ed25519 key
-    as base64 DER SubjectPublicKeyInfo) every request must be signed. `drift` answers everything as a
-    slightly different server would. OSError when it cannot listen, ValueError when the key cannot be read
-    or a number is not above 0.
+    Port 0 lets the system choose. `heartbeat` is the time in seconds between two heartbeats of a stream; `speed`
+    divides the duration of every stage. With `public_key` (an Ed25519 key as base64 DER SubjectPublicKeyInfo)
+    every request must be signed. `drift` answers like a slightly different server. Raises OSError if it cannot
+    listen, ValueError if the key is invalid or a number is not positive.
     """
 
     workflow_id = WORKFLOW_ID
@@ -77,7 +76,7 @@ class Sandbox:
         }
 
     def close(self) -> None:
-        """Stop every run, end every stream and stop listening; a second call does nothing."""
+        """Stop all runs, close all streams and stop listening; a second call does nothing."""
         self._server.should_exit = True
         self._thread.join()
         self.control.close()
@@ -106,7 +105,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 class _Server(uvicorn.Server):
-    """Sets `ready` when it listens, and ends its streams when it stops: uvicorn would wait for them."""
+    """Sets `ready` once it listens, and closes its streams on shutdown, which uvicorn would wait for."""
 
     def __init__(self, app: Starlette) -> None:
         super().__init__(
@@ -135,10 +134,10 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """Hands every request its connection (`request.state.transport`), for faults which break it."""
+    """Exposes the connection of a request as `request.state.transport`, for faults that break it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # asyncio does so only for the sockets it made; without, each kept-alive answer takes 40 ms.
+        # asyncio does this only for its own sockets. Otherwise each answer on a reused connection takes 40 ms.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.app_state = {**self.app_state, "transport": transport}

@@ -1,4 +1,4 @@
-"""The events of what moves, as they are published and as server-sent events, with the faults of a stream."""
+"""Publish the events of runs and executions, and send them as server-sent events, with faults."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class Subject(Protocol):
-    """What a stream tells of: a run or the execution of a component."""
+    """A run or the execution of a component."""
 
     @property
     def is_terminal(self) -> bool: ...
 
     def event(self) -> dict[str, Any]:
-        """Return the data of one event: the subject as it is now."""
+        """Return the data of one event: the current state."""
 
 
 SubjectT = TypeVar("SubjectT", bound=Subject)
@@ -37,7 +37,7 @@ SubjectT = TypeVar("SubjectT", bound=Subject)
 
 @dataclass(frozen=True)
 class Published:
-    """One event, in each form encoded once for all subscribers."""
+    """One event, encoded once for all subscribers."""
 
     event: dict[str, Any]
     is_terminal: bool
@@ -52,18 +52,18 @@ class Published:
 
 
 Subscription = asyncio.Queue["Published | None"]
-"""Events in the order they were published; None says that the server closes the stream."""
+"""Events in the order they were published; None closes the stream."""
 
 
 class Feed:
-    """The events of one subject, without replay: a subscriber sees what is published after it subscribed.
+    """The events of one subject, without replay: a subscriber gets only later events.
 
-    It must be used on the event loop.
+    Must be used on the event loop.
     """
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        # A subscription lasts as long as its queue is referenced: a client that leaves drops it.
+        # A subscription ends when nobody references its queue any more, because the client has disconnected.
         self._subscriptions: WeakSet[Subscription] = WeakSet()
         self._scheduled = False
 
@@ -73,10 +73,10 @@ class Feed:
         return subscription
 
     def changed(self) -> None:
-        """Publish the subject's state in the loop's next turn.
+        """Publish the subject's state in the next iteration of the event loop.
 
-        Changes made in one turn become one event: a thousand stages which start together are not a
-        thousand events of a thousand stages each.
+        All changes of one iteration become one event. Otherwise, a thousand stages that start together would be a
+        thousand events with a thousand stages each.
         """
         if not self._scheduled:
             self._scheduled = True
@@ -97,34 +97,34 @@ class Feed:
 
 @dataclass(frozen=True)
 class Moving(Generic[SubjectT]):
-    """A subject, its feed and the task that moves it until it has ended."""
+    """A subject, its feed and the task that advances it until it has ended."""
 
     subject: SubjectT
     feed: Feed
     task: asyncio.Task[None]
 
     def close(self) -> None:
-        """Stop it where it is and end its streams."""
+        """Stop it and close its streams."""
         self.task.cancel()
         self.feed.close()
 
 
 class RunWriter:
-    """Writes the events of one stream as NestJS does: numbered from 1."""
+    """Writes the events of one stream like NestJS, numbered from 1."""
 
     def __init__(self) -> None:
         self._numbers = count(1)
 
     def opening(self) -> Iterator[ServerSentEvent]:
-        """Yield what the stream says before all events."""
+        """Yield the messages before the first event."""
         return iter(())
 
     def event(self, published: Published) -> Iterator[ServerSentEvent]:
-        """Yield an event, and what comes before it; the event itself is the last."""
+        """Yield the messages before an event, and the event itself."""
         yield self._write(published.data)
 
     def heartbeats(self) -> Iterator[ServerSentEvent]:
-        """Yield the signs of life, in their two forms by turns."""
+        """Yield heartbeats, alternating between their two forms."""
         while True:
             yield _Lines(":ping")
             yield self._write(":ping")
@@ -134,7 +134,7 @@ class RunWriter:
 
 
 class ExecutionWriter(RunWriter):
-    """Writes them as the vendor's pages show those of a component: data alone, and comments as heartbeats."""
+    """Writes events as in the vendor's documentation of components: only data, and comments as heartbeats."""
 
     def heartbeats(self) -> Iterator[ServerSentEvent]:
         return cycle((_Lines(": ping"), _Lines(":ping")))
@@ -144,7 +144,7 @@ class ExecutionWriter(RunWriter):
 
 
 class DriftingWriter(RunWriter):
-    """Writes either as a slightly different server would."""
+    """Writes events like a slightly different server."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class DriftingWriter(RunWriter):
 
 
 class _Lines(ServerSentEvent):
-    """One event, line by line: NestJS's order of the fields, and a comment without a space, are not the base's."""
+    """One event as raw lines. The base class has another order of fields, and no comments without a space."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ def event_stream(
     fault: Fault | None,
     writer: RunWriter,
 ) -> EventSourceResponse:
-    """Send what is published, and a sign of life every `heartbeat` seconds."""
+    """Send the published events, and a heartbeat every `heartbeat` seconds."""
     silent = fault is not None and fault.silent
     return EventSourceResponse(
         _events(subscription, transport, fault, writer),
@@ -214,6 +214,6 @@ async def _events(
         sent += 1
         if published.is_terminal:
             return
-    # The response is not over, but what was sent so far still arrives.
+    # Close without ending the response; everything sent so far still arrives.
     transport.close()
     await asyncio.Future()

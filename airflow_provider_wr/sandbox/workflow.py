@@ -1,4 +1,4 @@
-"""The built-in workflow: its components, what each of them costs and answers, and how a config steers it."""
+"""The built-in workflow: its components with their costs and outputs, and the config keys that control them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 API_KEY = "ws_sandbox"
-"""The key the sandbox accepts by default."""
+"""The default API key."""
 
 SCOPED_API_KEY = "ws_scoped"
-"""A valid key limited to other workflows than the built-in one, so the sandbox answers it 403."""
+"""A valid key for other workflows only: the sandbox answers 403."""
 
 WORKFLOW_ID = "7d0b6f1e-4a51-4c1e-9a57-0d5a2f6f0001"
 
@@ -26,7 +26,7 @@ COMPONENTS = {
     "Payment": "c0ffee00-1111-4222-8333-944455556669",
     "Notify": "c0ffee00-1111-4222-8333-94445555666a",
 }
-"""Component ids of "Supplier payments" by the name each component starts with."""
+"""Component ids of "Supplier payments", by the initial name of each component."""
 
 MAX_ATTEMPTS = 100
 MAX_COUNT = 10_000
@@ -41,12 +41,12 @@ class Component:
     module: str
     position: tuple[float, float]
     credits: int
-    """What one stage of this component costs."""
+    """Credits for one stage of this component."""
     body: Component | None = None
     """The component a FOR_EACH runs once per item."""
     config: dict[str, Any] = field(default_factory=dict)
     let_go: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while the config does not hold the stages."""
+    """Set unless the config holds the stages."""
 
     def update(
         self,
@@ -54,7 +54,7 @@ class Component:
         name: str | None = None,
         position: tuple[float, float] | None = None,
     ) -> None:
-        """Merge `config` into the current one, key by key; replace the others where given."""
+        """Merge `config` into the current one, key by key; replace the others if given."""
         self.config = {**self.config, **(config or {})}
         self.name = self.name if name is None else name
         self.position = self.position if position is None else position
@@ -83,13 +83,13 @@ class Workflow:
 
     @property
     def components(self) -> dict[str, Component]:
-        """Every component by id, those inside a FOR_EACH included."""
+        """All components by id, including those inside a FOR_EACH."""
         bodies = (step.body for step in self.steps if step.body)
         return {component.id: component for component in (*self.steps, *bodies)}
 
 
 def supplier_payments() -> Workflow:
-    """Build the workflow as it is before any update."""
+    """Build the initial workflow."""
 
     def component(name: str, module: str, x: float, credits: int, body: Component | None = None) -> Component:
         return Component(COMPONENTS[name], name, module, (x, 0), credits, body)
@@ -108,7 +108,7 @@ def supplier_payments() -> Workflow:
 
 
 def component_output(module: str, config: dict[str, Any], behaviour: Behaviour) -> Any:
-    """What a component returns; an HTTP_REQUEST and an API_CALL echo the whole config they ran with."""
+    """Return the output of a component; HTTP_REQUEST and API_CALL return their config."""
     if behaviour.answers:
         return behaviour.answer_with
     match module:
@@ -127,12 +127,12 @@ def component_output(module: str, config: dict[str, Any], behaviour: Behaviour) 
 
 
 def as_error(reason: Any) -> Any:
-    """Return the error of what failed: a text as its message, any other JSON as it is."""
+    """Return an error: a string becomes its message, any other JSON is unchanged."""
     return {"message": reason} if isinstance(reason, str) else reason
 
 
 def update_problems(changes: dict[str, Any]) -> Iterator[str]:
-    """Say what is wrong with an update of a component; nothing when it can be applied."""
+    """Yield the problems of an update of a component."""
     if not changes:
         yield "at least one of config, name, position is required"
     for name, value in changes.items():
@@ -153,27 +153,27 @@ def update_problems(changes: dict[str, Any]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What a stage does, read from its component's config when it starts."""
+    """The behaviour of a stage, read from its component's config when it starts."""
 
     seconds: float = 0.2
-    """How long each attempt takes."""
+    """Duration of each attempt."""
     hold: bool = False
-    """The stage runs on after that until an update of its component ends the hold."""
+    """Keep the stage running after that, until an update of its component ends the hold."""
     fail_attempts: int = 0
-    """How many attempts fail, and are repeated, before the one that counts."""
+    """Number of attempts that fail and are retried before the last one."""
     fail_with: Any = None
-    """It ends FAILED with this message, or with this error if it is no text."""
+    """End FAILED with this message, or with this error if it is not a string."""
     answers: bool = False
     answer_with: Any = None
-    """Its output, where it `answers` with one that the config names."""
+    """The output, if `answers` is set."""
     cancel_run: str | None = None
-    """The run ends CANCELED for this reason."""
+    """Cancel the run for this reason."""
     count: int = 5
-    """The items of a FOR_EACH."""
+    """Number of items of a FOR_EACH."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Behaviour:
-        """Read the keys the sandbox knows and leave all others alone; ValueError names a bad one."""
+        """Read the known keys and ignore all others; ValueError for an invalid value."""
         return cls(
             seconds=_number(config, "seconds", cls.seconds),
             hold=_flag(config, "hold"),
