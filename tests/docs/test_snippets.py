@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 import warnings
@@ -49,6 +50,8 @@ def sandbox(_server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """A fresh sandbox, 20 times as fast as usual, to which ``wr_default`` leads."""
     _server.control.reset()
     monkeypatch.setenv("AIRFLOW_CONN_WR_DEFAULT", json.dumps(_server.connection))
+    plain = {"conn_type": "http", "host": _server.url, "password": _server.api_key}
+    monkeypatch.setenv("AIRFLOW_CONN_WHITE_RABBIT_HTTP", json.dumps(plain))
     return _server
 
 
@@ -70,6 +73,10 @@ def test_block(
         assert yaml.safe_load(block.code)
     elif block.language == "text":
         check_text(block.code, sandbox)
+    elif block.language == "dockerfile":
+        check_dockerfile(block.code)
+    elif block.language == "requirements":
+        check_packages(block.code.split())
     else:
         pytest.fail(f"nothing here can check a block in {block.language!r}")
 
@@ -92,29 +99,55 @@ def test_links_lead_to_files(page: Path) -> None:
 def check_python(block: Block, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a block as what it is: a DAG file, a test, or a script."""
     compile(block.code, str(block), "exec")
-    if re.search(r"^with DAG\(|^@dag\b", block.code, re.MULTILINE):
+    if "airflow.providers.http" in block.code:
+        pytest.importorskip("airflow.providers.http")
+    if is_dag(block):
         request.getfixturevalue("airflow_db")
         run_dags(block, monkeypatch)
         return
     file = Path("snippet.py")
     file.write_text(block.code)
     names = runpy.run_path(str(file))
-    for name, test in names.items():
-        if name.startswith("test_"):
-            test(*map(request.getfixturevalue, inspect.signature(test).parameters))
+    if tests := {name: test for name, test in names.items() if name.startswith("test_")}:
+        if "DagBag" in block.code:
+            request.getfixturevalue("airflow_db")
+            copy_dags(block.path, request)
+        for test in tests.values():
+            arguments = list(map(request.getfixturevalue, inspect.signature(test).parameters))
+            for sandbox in arguments:
+                sandbox.control.reset()  # as the fixture does for each test
+            test(*arguments)
+
+
+def is_dag(block: Block) -> bool:
+    return bool(re.search(r"^with DAG\(|^@dag\b", block.code, re.MULTILINE))
+
+
+def copy_dags(page: Path, request: pytest.FixtureRequest) -> None:
+    """Put the DAGs of a page into Airflow's DAGs folder, for its tests."""
+    folder = dags_folder()
+    for number, block in enumerate(filter(is_dag, blocks(page))):
+        file = folder / f"of_the_page_{number}.py"
+        file.write_text(block.code)
+        request.addfinalizer(file.unlink)
+
+
+def dags_folder() -> Path:
+    from airflow.configuration import conf
+
+    folder = Path(conf.get("core", "dags_folder"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def run_dags(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Airflow load the block from its DAGs folder, and run each DAG; every task succeeds or is skipped."""
-    from airflow.configuration import conf
-
     try:
         from airflow.dag_processing.dagbag import DagBag
     except ImportError:
         from airflow.models.dagbag import DagBag
 
-    folder = Path(conf.get("core", "dags_folder"))
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = dags_folder()
     file = folder / f"{re.sub(r'[^a-z0-9]+', '_', str(block))}.py"
     code = block.code
     if not AIRFLOW_V_3_0_PLUS:  # the one change that the pages ask for there
@@ -163,6 +196,8 @@ def check_command(
             check_sandbox(options, command.output, sandbox)
         case (".venv/bin/python", "-m", "pytest", *paths):
             assert all((ROOT / path).exists() for path in paths)
+        case "pytest", folder:  # what is in it is a block of its own
+            assert f"`{folder}/test_" in block.path.read_text()
         case "curl", *_:
             check_curl(command.text, sandbox)
         case "airflow", *arguments:
@@ -194,12 +229,24 @@ def check_make(arguments: list[str]) -> None:
 
 
 def check_packages(packages: list[str]) -> None:
-    """What is installed is this package, with extras it has."""
-    for package in packages:
-        wanted = Requirement(package)
+    """What is installed is this package, with extras it has, and perhaps pytest or Airflow."""
+    wanted_packages = [Requirement(package) for package in packages if not package.startswith("-")]
+    ours = [each for each in wanted_packages if each.name not in ("apache-airflow", "pytest")]
+    assert ours
+    for wanted in ours:
         assert wanted.name == "airflow-provider-wr"
         extras = importlib.metadata.metadata(wanted.name).get_all("Provides-Extra") or []
-        assert wanted.extras <= set(extras), package
+        assert wanted.extras <= set(extras), wanted
+
+
+def check_dockerfile(text: str) -> None:
+    """It begins from Airflow's image, and installs this package."""
+    first, *others = text.splitlines()
+    assert re.fullmatch(r"FROM apache/airflow:3\.\d+\.\d+", first)
+    for line in others:
+        run, pip, install, *arguments = shlex.split(line)
+        assert (run, pip, install) == ("RUN", "pip", "install")
+        check_packages([each.replace("${AIRFLOW_VERSION}", "3.3.2") for each in arguments])
 
 
 def check_export(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +263,7 @@ def check_export(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         section, option = name.removeprefix("AIRFLOW__").lower().split("__")
         assert not AIRFLOW_V_3_0_PLUS or conf.get(section, option, fallback=None) is not None, name
     else:
-        assert name in ("HTTPS_PROXY", "NO_PROXY"), name
+        assert name in ("AIRFLOW_HOME", "HTTPS_PROXY", "NO_PROXY"), name
         assert value
 
 
