@@ -24,7 +24,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add a page for each example DAG, and one for the changes."""
     for path in (ROOT / "example_dags").glob("*.py"):
         text = f"# {path.name}\n\n```python\n{path.read_text()}```\n"
-        page = File.generated(config, f"example_dags/{path.stem}.md", content=text)
+        page = File.generated(
+            config, f"example_dags/{path.stem}.md", content=text
+        )
         page.inclusion = InclusionLevel.NOT_IN_NAV  # may be missing there
         files.append(page)
     changes = re.sub(r"\]\(docs/", "](", (ROOT / "CHANGELOG.md").read_text())
@@ -34,5 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Let the links, which lead to the files where the docs are read beside them, lead to the pages."""
-    markdown = re.sub(r"\]\(\.\./(example_dags/\w+)\.py\)", r"](\1.md)", markdown)
+    markdown = re.sub(
+        r"\]\(\.\./(example_dags/\w+)\.py\)", r"](\1.md)", markdown
+    )
     return markdown.replace("](../CHANGELOG.md)", "](changes.md)")

@@ -29,8 +29,14 @@ def _markdown(match: re.Match[str]) -> str:
     name = match[1].removeprefix("airflow_provider_wr.")
     short = name if name.startswith("WRHook.") else name.rpartition(".")[2]
     owner = short.partition(".")[0]
-    module = MODULES.get(owner) or ("exceptions" if re.fullmatch(r"WR\w*Error", owner) else None)
-    return f"[`{short}`][airflow_provider_wr.{module}.{short}]" if module else f"`{short}`"
+    module = MODULES.get(owner) or (
+        "exceptions" if re.fullmatch(r"WR\w*Error", owner) else None
+    )
+    return (
+        f"[`{short}`][airflow_provider_wr.{module}.{short}]"
+        if module
+        else f"`{short}`"
+    )
 
 
 class Roles(griffe.Extension):
@@ -38,5 +44,8 @@ class Roles(griffe.Extension):
 
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         if obj.docstring:
-            text = _TREE.sub(lambda tree: f"```text\n{tree[0].rstrip()}\n```\n", obj.docstring.value)
+            text = _TREE.sub(
+                lambda tree: f"```text\n{tree[0].rstrip()}\n```\n",
+                obj.docstring.value,
+            )
             obj.docstring.value = _ROLE.sub(_markdown, text)
