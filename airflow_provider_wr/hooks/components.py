@@ -17,6 +17,7 @@ from airflow_provider_wr.api.catalogue import check_call
 from airflow_provider_wr.api.watched import execution as watch_execution
 from airflow_provider_wr.connection import mask
 from airflow_provider_wr.exceptions import WRError
+from airflow_provider_wr.observability import triggering
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,8 @@ class ComponentCalls(Hook):
             callback_secret=callback_secret,
             callback_headers=callback_headers,
         )
-        return self.send(call)
+        with triggering("execution", module):
+            return self.send(call)
 
     def get_execution(self, execution_id: str) -> ComponentExecution:
         """Return an execution as it is now, finished or not."""
@@ -212,7 +214,8 @@ class AsyncComponentCalls(AsyncHook):
             callback_secret=callback_secret,
             callback_headers=callback_headers,
         )
-        return await self.send(call)
+        with triggering("execution", module):
+            return await self.send(call)
 
     async def get_execution(self, execution_id: str) -> ComponentExecution:
         """Return an execution as it is now, finished or not."""

@@ -31,6 +31,7 @@ from airflow_provider_wr.api.watched import run as watch_run
 from airflow_provider_wr.connection import DEFAULT_BASE_URL, WRSettings
 from airflow_provider_wr.exceptions import WRAuthError, WRError, WRNotFoundError
 from airflow_provider_wr.hooks.components import AsyncComponentCalls, ComponentCalls
+from airflow_provider_wr.observability import Wait, triggering
 from airflow_provider_wr.transport.aiohttp import AiohttpStream, SharedSession
 from airflow_provider_wr.transport.requests import RequestsStream, RequestsTransport
 from airflow_provider_wr.waiting import rules
@@ -136,7 +137,9 @@ class WRHook(ComponentCalls, BaseHook):
 
         Raises :class:`~airflow_provider_wr.exceptions.WRTriggerUnknownError` if a run may have started.
         """
-        return self.send(calls.trigger_run(self.choose_workflow(workflow_id)))
+        workflow_id = self.choose_workflow(workflow_id)
+        with triggering("run", workflow_id):
+            return self.send(calls.trigger_run(workflow_id))
 
     def get_run(self, run_id: str) -> Run:
         """Return the current state of a run, finished or not."""
@@ -245,6 +248,7 @@ class WRHook(ComponentCalls, BaseHook):
         stream: RequestsStream | None = None
         follower: Follower | None = None
         result: Any = None
+        wait = Wait(watched.noun, watched.id, self.workflow_id)
         try:
             while isinstance(step := rules.advance(steps, result), Step):
                 result = None  # free it: it may be a large run
@@ -256,10 +260,12 @@ class WRHook(ComponentCalls, BaseHook):
                     match step:
                         case Connect():
                             self._connect(again=step.again, was_found=was_found)
+                            wait.workflow_id = self.workflow_id or self.settings.workflow_id
                             result = self.settings.link_to(watched, self.workflow_id)
                         case OpenStream():
                             if stream is not None:
                                 stream.close()
+                                wait.reconnected()
                             stream = self._transport.open_stream(
                                 watched.stream, self.settings, silence=rules.SILENCE, within=step.within
                             )
@@ -271,7 +277,11 @@ class WRHook(ComponentCalls, BaseHook):
                             time.sleep(step.within)
                 except WRError as error:
                     result = error
+            wait.ended(step)
             return step
+        except WRError as error:
+            wait.failed(type(error).__name__)
+            raise
         finally:
             if stream is not None:
                 stream.close()
@@ -392,7 +402,9 @@ class WRAsyncHook(AsyncComponentCalls):
 
     async def trigger_run(self, workflow_id: str | None = None) -> TriggeredRun:
         """Start a run; see :meth:`WRHook.trigger_run`."""
-        return await self.send(calls.trigger_run(await self.choose_workflow(workflow_id)))
+        workflow_id = await self.choose_workflow(workflow_id)
+        with triggering("run", workflow_id):
+            return await self.send(calls.trigger_run(workflow_id))
 
     async def get_run(self, run_id: str) -> Run:
         """Return the current state of a run, finished or not."""
@@ -470,6 +482,7 @@ class WRAsyncHook(AsyncComponentCalls):
         stream: AiohttpStream | None = None
         follower: Follower | None = None
         result: Any = None
+        wait = Wait(watched.noun, watched.id, self.workflow_id)
         try:
             while isinstance(step := rules.advance(steps, result), Step):
                 result = None  # free it: it may be a large run
@@ -481,10 +494,12 @@ class WRAsyncHook(AsyncComponentCalls):
                     match step:
                         case Connect():
                             await self._connect(again=step.again, was_found=was_found, within=step.within)
+                            wait.workflow_id = self.workflow_id or self._shared.endpoint.settings.workflow_id
                             result = self.link_to(watched)
                         case OpenStream():
                             if stream is not None:
                                 stream.close()
+                                wait.reconnected()
                             stream = await self._shared.open_stream(
                                 watched.stream, silence=rules.SILENCE, within=step.within
                             )
@@ -496,7 +511,11 @@ class WRAsyncHook(AsyncComponentCalls):
                             await asyncio.sleep(step.within)
                 except WRError as error:
                     result = error
+            wait.ended(step)
             return step
+        except WRError as error:
+            wait.failed(type(error).__name__)
+            raise
         finally:
             if stream is not None:
                 stream.close()

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
+from airflow_provider_wr import observability
 from airflow_provider_wr.api.calls import Call
 from airflow_provider_wr.api.models import Run, RunStatus, TriggeredRun
 from airflow_provider_wr.api.sanitize import sanitize
@@ -194,6 +195,7 @@ class RunStore:
             )
         else:
             self._save({**found, "max_tries": self._max_tries, "doubt_reported": True})
+            observability.outcome_unknown("run", found["workflow_id"])
             reason = WRError("the earlier try left no answer")
             raise WRTriggerUnknownError(doubt, reason=reason)
 

@@ -264,6 +264,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
 
     def _execute(self, context: Context) -> str:
         from airflow_provider_wr.hooks.wr import WRHook
+        from airflow_provider_wr.observability import Wait
         from airflow_provider_wr.operators import component_update
         from airflow_provider_wr.operators.run_store import RunRequest, RunStore
 
@@ -289,6 +290,7 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
                 asset_events.describe(context, self.outlets, triggered.run_id, workflow_id=workflow_id)
                 return fit_text(triggered.run_id)
             if found and found.run.is_terminal:
+                Wait("run", found.run.id, workflow_id).ended(found.run)  # while nobody waited
                 return self._finish(context, found.run)
             if self.deferrable:
                 self._defer(triggered.run_id, started + self._limit)
@@ -446,7 +448,11 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         from airflow_provider_wr.triggers.wr import WRRunTrigger, defer
 
         trigger = WRRunTrigger(
-            run_id=run_id, wr_conn_id=self.wr_conn_id, deadline=deadline, max_credits=self.max_credits
+            run_id=run_id,
+            wr_conn_id=self.wr_conn_id,
+            deadline=deadline,
+            max_credits=self.max_credits,
+            workflow_id=self._workflow_id,
         )
         defer(self, trigger)
 

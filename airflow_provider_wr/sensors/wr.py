@@ -28,6 +28,7 @@ from airflow_provider_wr.arguments import UNSET, Prepared, check_credits, check_
 from airflow_provider_wr.exceptions import (
     WRConnectionError,
     WRError,
+    WRRunEndedError,
     WRTimeoutError,
     no_retries,
     not_retried,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_wr.api.models import Run
     from airflow_provider_wr.connection import WRSettings
+    from airflow_provider_wr.observability import Wait
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +79,9 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
 
     # Airflow reads the properties below before the constructor has finished.
     _start_requested = _end_requested = _made = False
+
+    #: The wait by poking, for monitoring; None while the triggerer waits, which reports for itself.
+    _wait: Wait | None = None
 
     def __init__(
         self,
@@ -137,12 +142,15 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait, in any mode, and return the run."""
+        from airflow_provider_wr.observability import Wait
+
         with no_retries():
             check_rendered(self.wr_conn_id, "wr_conn_id")
             self._run_id = check_run_id(self.run_id)
         first_poke = self._first_poke(context)
         self._connection_was_found = first_poke is not None
         self._started = first_poke or time.time()
+        self._wait = Wait("run", self.run_id, started_at=self._started)
         return self._poke_until_done(context, begins=first_poke is None)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None) -> dict[str, Any]:
@@ -178,6 +186,8 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
             with no_retries():
                 raise found
         run = found or self._read()
+        if run is not None and run.is_terminal and self._wait is not None:
+            self._wait.ended(run)
         if run is not None:
             self._check_credits(run)
         if run is not None and run.is_terminal:
@@ -236,11 +246,21 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
             # Airflow does not log the error for which it skips. After a timeout, there is none.
             end = skip.__cause__
             if end is not None and not isinstance(end, (AirflowSensorTimeout, AirflowTaskTimeout)):
+                self._report_failure(end)
                 log.warning("%s", end)
                 raise
+        except WRError as error:
+            self._report_failure(error)
+            raise
         if isinstance(end, AirflowTaskTimeout):
             return self._final_read(context)
+        self._report_failure(WRTimeoutError(""))
         raise self._timed_out(self.timeout, self._known.text(self._link))  # the last poke was the final read
+
+    def _report_failure(self, error: BaseException) -> None:
+        """Report a wait by poking that ends in an error, unless the error is how the run has ended."""
+        if self._wait is not None and not isinstance(error, WRRunEndedError):
+            self._wait.failed(type(error).__name__)
 
     def _push_link(self, context: Context) -> None:
         from airflow_provider_wr.waiting.rules import still_running
@@ -264,6 +284,8 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         try:
             with WRHook(self.wr_conn_id) as hook:
                 hook.settings = self._settings()
+                if self._wait is not None:
+                    self._wait.workflow_id = hook.settings.workflow_id
                 # One request, within the time that is left: the next poke retries.
                 left = self._started + self.timeout - time.time()
                 run = hook.read_once(watched.run(self.run_id), within=max(left, FINAL_READ_TIMEOUT))
@@ -297,6 +319,8 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         """
         from airflow_provider_wr.hooks.wr import WRHook
         from airflow_provider_wr.waiting.rules import last_known
+
+        self._wait = None  # the hook reports this one
 
         try:
             with no_retries(), WRHook(self.wr_conn_id) as hook:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from airflow_provider_wr import exceptions
+from airflow_provider_wr import exceptions, observability
 from airflow_provider_wr.api.sanitize import sanitize
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.links.wr import WRRunLink
@@ -56,6 +56,7 @@ class WRRunTrigger(BaseTrigger):
     :param allowed_statuses: the terminal statuses that end the task here; a worker handles others.
     :param stage_outputs: False leaves the outputs of the stages out of the result.
     :param max_credits: credits above which the wait ends in a ``WRCreditLimitError``; None for none.
+    :param workflow_id: UUID of the run's workflow, for monitoring and the link; None for the connection's.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class WRRunTrigger(BaseTrigger):
         allowed_statuses: Sequence[str] = ("COMPLETED",),
         stage_outputs: bool = True,
         max_credits: float | None = None,
+        workflow_id: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.run_id = run_id
@@ -79,6 +81,7 @@ class WRRunTrigger(BaseTrigger):
         self.allowed_statuses = tuple(allowed_statuses)
         self.stage_outputs = stage_outputs
         self.max_credits = max_credits
+        self.workflow_id = workflow_id
         self._hook: Any = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -92,6 +95,7 @@ class WRRunTrigger(BaseTrigger):
             "allowed_statuses": list(self.allowed_statuses),
             "stage_outputs": self.stage_outputs,
             "max_credits": self.max_credits,
+            "workflow_id": self.workflow_id,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -99,8 +103,9 @@ class WRRunTrigger(BaseTrigger):
         hooks = await load_hooks()
         deadline = self._deadline()
         error: exceptions.WRError | None = None
+        observability.set_dag(getattr(getattr(self, "task_instance", None), "dag_id", None))
         try:
-            async with hooks.WRAsyncHook(self.wr_conn_id) as self._hook:
+            async with hooks.WRAsyncHook(self.wr_conn_id, workflow_id=self.workflow_id) as self._hook:
                 run = await self._hook.wait_for_run(
                     self.run_id,
                     timeout=None,
