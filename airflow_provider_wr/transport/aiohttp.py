@@ -12,7 +12,7 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ from airflow_provider_wr.api import answers, events
 from airflow_provider_wr.api.answers import Answer
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRError, WRTimeoutError, naming
-from airflow_provider_wr.transport import repeated_length
+from airflow_provider_wr.transport import repeated_length, tls_buffer
 
 if TYPE_CHECKING:
     from airflow_provider_wr.api.calls import Call
@@ -45,6 +45,14 @@ T = TypeVar("T")
 #: Maximum number of concurrent plain calls per connection. Without it, all waits of a restarted triggerer would
 #: read their runs at once.
 CALLS_AT_A_TIME = 16
+
+#: Streams that the hooks of one connection open at a time: when all streams are cut, or a triggerer restarts, so
+#: many TLS handshakes are under way, and not thousands.
+OPENING_AT_A_TIME = 32
+
+#: Seconds after which a stream that is still not open lets another take its turn: a server may send the head of
+#: its answer with the first event only.
+OPENING_SECONDS = 1.0
 
 #: Seconds after which a new hook reloads the Airflow connection.
 FRESH = 60.0
@@ -114,6 +122,7 @@ class SharedSession:
         self._loading = asyncio.Lock()
         self._loaded_at = float("-inf")
         self.calls = asyncio.Semaphore(CALLS_AT_A_TIME)
+        self._opening = asyncio.Semaphore(OPENING_AT_A_TIME)
 
     @classmethod
     def join(cls, conn_id: str) -> SharedSession:
@@ -179,7 +188,7 @@ class SharedSession:
     async def _open_stream(self, call: Call[None], silence: float, within: float | None) -> AiohttpStream:
         attempt = _Attempt()
         try:
-            async with timeout(_least(silence, within)):
+            async with timeout(within), self._turn_to_open(), timeout(silence):
                 response = await _request(self.http, self.endpoint, call, attempt)
                 refusal = None if 200 <= response.status < 300 else await _read(response)
         except (aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError) as error:
@@ -191,7 +200,22 @@ class SharedSession:
         except WRError:
             response.close()
             raise
+        if response.connection is not None:
+            tls_buffer.shrink(response.connection.transport)
         return AiohttpStream(call, response, silence)
+
+    @asynccontextmanager
+    async def _turn_to_open(self) -> AsyncIterator[None]:
+        """Wait for the turn to open a stream, and leave it to the next once that is open, or takes long."""
+        await self._opening.acquire()
+        turn = ExitStack()
+        turn.callback(self._opening.release)
+        passing = asyncio.get_running_loop().call_later(OPENING_SECONDS, turn.close)
+        try:
+            yield
+        finally:
+            passing.cancel()
+            turn.close()
 
     async def load(self, *, was_found: bool = False, within: float | None = None) -> None:
         """

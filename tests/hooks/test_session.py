@@ -399,3 +399,63 @@ async def test_a_large_answer_is_read_off_the_loop(serve: Serve) -> None:
             assert len((await hook.get_run(RUN_ID)).stages) == 20_000
     assert threads
     assert threading.main_thread().name not in threads
+
+
+class Opening:
+    """An API whose streams open when it is told to, and that tells how many were asked for at once."""
+
+    def __init__(self) -> None:
+        self.at_once = self.most = 0
+        self.may_open = threading.Event()
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Request, peer: Peer) -> None:
+        if request.is_stream:
+            with self._lock:
+                self.at_once += 1
+                self.most = max(self.most, self.at_once)
+            assert self.may_open.wait(20)
+            with self._lock:
+                self.at_once -= 1
+            peer.send(STREAM_HEAD)
+            peer.hang()
+        else:
+            peer.answer(200, run("COMPLETED"))
+
+
+async def test_streams_of_a_connection_are_opened_thirty_two_at_a_time(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "OPENING_SECONDS", 60)
+    opening = Opening()
+    server = serve(opening)
+    waits = [asyncio.create_task(wait_for_run()) for _ in range(100)]
+    await asyncio.to_thread(server.wait_for, lambda: server.count() >= session.OPENING_AT_A_TIME)
+    opening.may_open.set()
+    assert await asyncio.gather(*waits) == ["COMPLETED"] * 100
+    assert opening.most == session.OPENING_AT_A_TIME == 32
+
+
+async def test_a_server_whose_streams_open_late_keeps_no_wait_from_its_turn(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sends the head with the first event only, as a proxy that buffers does."""
+    monkeypatch.setattr(session, "OPENING_SECONDS", 0.05)
+    opening = Opening()
+    server = serve(opening)
+    waits = [asyncio.create_task(wait_for_run()) for _ in range(100)]
+    await asyncio.to_thread(server.wait_for, lambda: server.count() == 100)
+    opening.may_open.set()
+    assert await asyncio.gather(*waits) == ["COMPLETED"] * 100
+
+
+async def test_a_wait_keeps_its_deadline_while_others_open_their_streams(serve: Serve) -> None:
+    server = serve(lambda request, peer: peer.hang())
+    async with WRAsyncHook():
+        others = [asyncio.create_task(wait_for_run()) for _ in range(session.OPENING_AT_A_TIME)]
+        await asyncio.to_thread(server.wait_for, lambda: server.count() == session.OPENING_AT_A_TIME)
+        with pytest.raises(WRTimeoutError, match=r"timed out after 0\.1 s"):
+            await wait_for_run(timeout=0.1)
+        for other in others:
+            other.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
