@@ -1,4 +1,4 @@
-"""What all tests share: an Airflow home of their own, and databases for those that need one."""
+"""Shared fixtures: an Airflow home for the tests, and databases."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def airflow_db() -> None:
 
     from dags.running import run_tasks
 
-    # What Airflow loads at its first task counts for no test's time.
+    # Load what Airflow imports at its first task, so that no test has to pay for it.
     assert run_tasks("@task\ndef first(): ...\n\nfirst()").state == "success"
 
 

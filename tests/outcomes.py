@@ -1,5 +1,5 @@
 """
-How a wait may end, and what is expected of it in every mode.
+The outcomes of a wait, and the expected result in every mode.
 
 Each cell of this table – an outcome in a mode – is run once: by ``e2e/test_modes.py`` where it takes a real
 scheduler and triggerer, by ``dags/test_modes.py`` where ``dag.test()`` is enough. ``docs/wait.md`` has it as well.
@@ -67,12 +67,12 @@ class Outcome:
 
     @property
     def in_airflow(self) -> list[str]:
-        """The modes which take a real scheduler and triggerer."""
+        """The modes that need a real scheduler and triggerer."""
         modes = SENSORS + (OPERATORS if self.operator else ())
         return [mode for mode in modes if mode not in self.in_process + self.unknown_to]
 
     def end(self, mode: str) -> End:
-        """Return what is expected of the task of this mode."""
+        """Return the expected result of the task in this mode."""
         return self.operator if mode in OPERATORS and self.operator else self.sensor
 
 
@@ -213,7 +213,7 @@ OUTCOMES = [
         operator=_timed_out("AirflowTaskTimeout", "the wait timed out after LIMIT s;", retries_left=0),
         runs=2,
         in_process=("poke", "operator_in_worker"),
-        unknown_to=("reschedule",),  # where it counts for each look alone
+        unknown_to=("reschedule",),  # in mode "reschedule", it applies to each poke separately
     ),
     Outcome(
         name="unreachable",

@@ -1,4 +1,4 @@
-"""Servers on real sockets that do, byte by byte, what no well-behaved server does."""
+"""Misbehaving servers on real sockets, scripted byte by byte."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PATIENCE = 10.0
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came: header names in lower case."""
+    """A received request; header names are in lower case."""
 
     method: str
     target: str
@@ -45,11 +45,11 @@ class Request:
 
 
 class Gone(OSError):
-    """The client has closed its side."""
+    """The client has closed the connection."""
 
 
 class Peer:
-    """The client, as the script of a server sees it."""
+    """The client's connection, for the script of a server."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -68,7 +68,7 @@ class Peer:
         return None
 
     def send(self, *pieces: bytes | str, every: float = 0.0) -> None:
-        """Send bytes as they are, with a pause after each piece; raises OSError when the client has gone."""
+        """Send raw bytes, with a pause after each piece; raises OSError if the client has disconnected."""
         for piece in pieces:
             self._socket.sendall(piece.encode() if isinstance(piece, str) else piece)
             time.sleep(every)
@@ -76,7 +76,7 @@ class Peer:
     def answer(
         self, status: int = 200, body: bytes | str | Any = b"", headers: Mapping[str, str] | None = None
     ) -> None:
-        """Send a whole answer; a body that is neither bytes nor text is sent as JSON."""
+        """Send a complete answer; a body other than bytes and str is sent as JSON."""
         if not isinstance(body, (bytes, str)):
             headers = {"Content-Type": "application/json", **(headers or {})}
             body = json.dumps(body)
@@ -84,13 +84,13 @@ class Peer:
         self.send(head(status, {"Content-Length": str(len(content)), **(headers or {})}), content)
 
     def drip(self, head: bytes, body: bytes = b".", *, every: float = 0.02) -> None:
-        """Send ``head`` at once, and then ``body`` again and again until the client goes."""
+        """Send ``head``, and then ``body`` repeatedly until the client disconnects."""
         self.send(head)
         while True:
             self.send(body, every=every)
 
     def hang(self) -> None:
-        """Send nothing more, and return when the client goes or the server closes."""
+        """Send nothing more, and return when the client disconnects or the server closes."""
         with suppress(OSError):
             while self._socket.recv(65536):
                 pass
@@ -98,7 +98,7 @@ class Peer:
 
     def reset(self) -> None:
         """Close with RST."""
-        # Closing a socket which lingers for zero seconds sends RST in the place of FIN.
+        # With a linger time of zero, closing the socket sends RST instead of FIN.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
@@ -107,7 +107,7 @@ class Peer:
         self._socket.close()
 
     def interrupt(self) -> None:
-        """Wake whoever reads or writes, from another thread."""
+        """Unblock a read or write from another thread."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -161,7 +161,7 @@ class RawServer:
             return sum(map(condition, self.requests))
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Wait until something has come or gone that makes ``condition`` true."""
+        """Wait until ``condition`` is true; checked after each request and disconnect."""
         with self._changed:
             assert self._changed.wait_for(condition, PATIENCE), self.requests
 
@@ -262,7 +262,7 @@ def run(status: str = "EXECUTING", **fields: Any) -> dict[str, Any]:
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens."""
+    """Return an unused port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

@@ -1,4 +1,4 @@
-"""What Airflow does to a value that it keeps, without the databases."""
+"""Store values the way Airflow does, without the databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A connection is read once: rows of what a user may write, and what becomes of it."""
+"""Validation of a connection: what a user may enter, and the resulting settings or error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an error says, where it stands in the tree, and that it survives a change of process."""
+"""Error messages, the class hierarchy, and pickling."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def failed(**changes: Any) -> ComponentExecution:
 
 
 def build(kind: type[WRError]) -> WRError:
-    """Make an error with every fact set."""
+    """Create an error with all attributes set."""
     if issubclass(kind, WRRunEndedError):
         return kind(ended())
     if issubclass(kind, WRComponentFailedError):
@@ -93,7 +93,7 @@ def build(kind: type[WRError]) -> WRError:
 
 
 def facts(error: WRError) -> dict[str, Any]:
-    """All that an error knows, for comparison: exceptions have no equality of their own."""
+    """All attributes of an error, for comparison, since exceptions compare by identity."""
     return {
         "class": type(error),
         "text": str(error),

@@ -1,4 +1,4 @@
-"""The house has floors: what is below knows nothing of what is above; the protocol needs no I/O and no Airflow."""
+"""Imports between packages go one way only; the api package needs neither I/O nor Airflow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import airflow_provider_wr
 PACKAGE = Path(airflow_provider_wr.__file__).parent
 NAME = "airflow_provider_wr"
 
-#: What each room may import from, beside itself. The sandbox stands beside the house.
+#: The packages that each package or module may import from. The sandbox is independent.
 ROOMS: dict[str, set[str]] = {
     "__init__": {"connection_form"},
     "exceptions": {"api"},  # for the type of a run
@@ -56,13 +56,13 @@ ROOMS: dict[str, set[str]] = {
 
 
 def room(module: str) -> str:
-    """Return the room of one of our modules."""
+    """Return the package or top-level module of one of our modules."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 and parts[1] else "__init__"
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Yield what a file imports of ours, wherever in the file."""
+    """Yield our modules that a file imports, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == NAME:
             for alias in node.names:
@@ -84,7 +84,7 @@ def test_a_room_knows_only_those_below(path: Path) -> None:
 
 def test_the_rooms_make_no_circle() -> None:
     left = {name: {each for each in below if each != "__init__"} for name, below in ROOMS.items()}
-    left["exceptions"] = set()  # it only names a type
+    left["exceptions"] = set()  # only for a type
     while left:
         ground = {name for name, below in left.items() if not below & left.keys()}
         assert ground, left

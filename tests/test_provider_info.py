@@ -1,4 +1,4 @@
-"""What Airflow reads of the package when it starts, and what reading it costs."""
+"""The provider info that Airflow reads, and the cost of importing the package."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ print(sorted(set({heavy}) & (set(sys.modules) - before)))
 
 
 def test_a_dag_file_loads_nothing_heavy() -> None:
-    # Airflow reads a DAG file again and again; what Airflow has loaded by then comes for free.
+    # Airflow parses DAG files again and again. Modules that Airflow itself has loaded cost nothing.
     own = "import airflow.sdk" if (files(airflow) / "sdk").is_dir() else "import airflow.models.baseoperator"
     names = "AirflowException, BaseOperator, BaseSensorOperator, conf"
     before = f"{own}\nfrom airflow.providers.common.compat.sdk import {names}"

@@ -1,4 +1,4 @@
-"""Both hooks behind one face, so that one body of test code asks both for the same."""
+"""Both hooks behind one synchronous interface, so that each test runs against both."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Sync:
-    """``WRHook`` as it is."""
+    """``WRHook``, unchanged."""
 
     def __init__(self, conn_id: str = "wr_default", **options: Any) -> None:
         self._hook = WRHook(conn_id, **options)
@@ -71,7 +71,7 @@ class Sync:
 
 
 class Async:
-    """``WRAsyncHook`` on an event loop of its own, which runs while a call is made."""
+    """``WRAsyncHook`` on an event loop of its own, which runs during each call."""
 
     def __init__(self, conn_id: str = "wr_default", **options: Any) -> None:
         self._conn_id = conn_id
@@ -138,7 +138,7 @@ class Async:
 
     def _run(self, call: Callable[[WRAsyncHook], Coroutine[Any, Any, Any]]) -> Any:
         async def enter_and_call() -> Any:
-            # The connection is read on entering, so that an error of it comes from the first call.
+            # Enter the hook at the first call, so that this raises its errors.
             if self._hook is None:
                 self._hook = await WRAsyncHook(self._conn_id, **self._options).__aenter__()
             return await call(self._hook)

@@ -30,7 +30,7 @@ def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
-    """A function that makes the Airflow connection ``wr_default``, or another, lead to a URL."""
+    """A function that sets the URL of the Airflow connection ``wr_default``, or of another."""
 
     def connect(url: str, *, conn_id: str = "wr_default", **fields: Any) -> None:
         fields.setdefault("workflow_id", WORKFLOW_ID)
@@ -41,7 +41,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
 
 @pytest.fixture
 def serve(connect: Connect) -> Iterator[Serve]:
-    """A function that starts a raw server, to which ``wr_default`` leads; its options are the connection's."""
+    """A function that starts a raw server and points ``wr_default`` to it; it takes options of the connection."""
     with ExitStack() as stack:
 
         def serve(script: Script, **fields: Any) -> RawServer:
@@ -61,9 +61,9 @@ def _quick_server(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 @pytest.fixture
 def sandbox(_quick_server: Sandbox, connect: Connect) -> Sandbox:
     """
-    A fresh sandbox whose runs take 50 ms and whose streams beat as often, to which ``wr_default`` leads.
+    A fresh sandbox as ``wr_default``, whose runs take 50 ms and whose heartbeats come every 50 ms.
 
-    Each test runs twice: once as the documentation has it, once under drift.
+    Each test runs twice: with documented answers, and under drift.
     """
     _quick_server.control.reset()
     connect(_quick_server.url, api_key=_quick_server.api_key)
@@ -72,7 +72,7 @@ def sandbox(_quick_server: Sandbox, connect: Connect) -> Sandbox:
 
 @pytest.fixture(params=HOOKS)
 def new_hook(request: pytest.FixtureRequest) -> Iterator[Callable[..., AnyHook]]:
-    """A function that makes a hook, once for each kind."""
+    """A function that creates a hook; each test runs with both kinds."""
     with ExitStack() as stack:
 
         def new_hook(*args: Any, **options: Any) -> AnyHook:

@@ -1,4 +1,4 @@
-"""Each call of both hooks: what reaches the server, and what comes back."""
+"""Each call of both hooks: the request that the server gets, and the result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OTHER_ID = "11111111-2222-4333-8444-555566667777"
 
 
 def api(request: Request, peer: Peer) -> None:
-    """Answer every call as if all were well."""
+    """Answer every call with success."""
     if request.is_stream:
         peer.send(STREAM_HEAD, event("COMPLETED"))
         peer.close()
@@ -162,7 +162,7 @@ def test_a_stream_is_asked_for_without_compression(serve: Serve, hook: AnyHook) 
 def test_nothing_goes_along_with_the_key(
     serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Neither a cookie that the server set, nor a password from ~/.netrc."""
+    """No cookies, and no password from ~/.netrc."""
     netrc = tmp_path / "netrc"
     netrc.write_text("default login somebody password secret\n")
     netrc.chmod(0o600)

@@ -1,4 +1,4 @@
-"""Components run without a workflow, by both hooks, against servers that do what no well-behaved one does."""
+"""Components without a workflow, through both hooks, against misbehaving servers."""
 
 from __future__ import annotations
 

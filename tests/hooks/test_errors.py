@@ -1,4 +1,4 @@
-"""What goes wrong on the way, or at the other end: both hooks raise the same error, with the same words."""
+"""Network and server errors: both hooks raise the same error with the same message."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ ALL = answers.CALL_ATTEMPTS
 @dataclass
 class Case:
     """
-    An answer, and what becomes of it.
+    An answer, and the expected error.
 
-    :param attempts: how often the call is sent in all.
-    :param says: the whole text of the error, as a regular expression; ``CALL`` stands for the call.
+    :param attempts: how often the call is sent in total.
+    :param says: the full message of the error, as a regular expression; ``CALL`` is replaced by the call.
     """
 
     script: Script
@@ -247,7 +247,7 @@ def test_an_answer_becomes_an_error(serve: Serve, hook: AnyHook, case: Case) -> 
     assert type(error) is case.kind
     assert re.fullmatch(case.says.replace("CALL", GET_RUN), str(error)), str(error)
     assert {name: getattr(error, name) for name in case.facts} == case.facts
-    # aiohttp sends a GET again by itself, once, when the connection closes before any answer.
+    # aiohttp itself retries a GET once if the connection closes before any answer.
     by_itself = 2 if isinstance(hook, Async) and case.script in (reset, close) else 1
     assert case.attempts <= server.count() <= case.attempts * by_itself
     assert API_KEY not in str(error)
@@ -370,10 +370,10 @@ DRIPS = {
 
 @pytest.mark.parametrize("drip", DRIPS.values(), ids=DRIPS)
 def test_a_slow_answer_is_bounded_in_all(serve: Serve, hook: AnyHook, drip: tuple[bytes, bytes]) -> None:
-    """Each byte comes well within the read timeout, which holds for the whole of the answer."""
+    """Each byte arrives within the read timeout, but the timeout applies to the whole answer."""
     server = serve(lambda request, peer: peer.drip(*drip), read_timeout=0.2)
     started = time.monotonic()
-    timer = threading.Timer(8, server.close)  # so that the test ends where the answer does not
+    timer = threading.Timer(8, server.close)  # ends the test if the answer does not end
     timer.start()
     with pytest.raises(WRError) as caught:
         hook.get_run(RUN_ID)
@@ -442,7 +442,7 @@ def test_a_stream_over_tls_is_cut_at_the_deadline(authority: Authority, hook: An
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.kind is not WRTimeoutError])
 def test_both_hooks_say_the_same(serve: Serve, name: str) -> None:
-    """Word for word, but for what the libraries say at the end of an error of the network."""
+    """Word for word, except the library's own text at the end of a network error."""
     serve(CASES[name].script, read_timeout=0.15)
     said = []
     for kind in HOOKS.values():

@@ -1,4 +1,4 @@
-"""Answers that are not as documented, over real sockets: runs are read, streams stay open, no key is repeated."""
+"""Undocumented answers over real sockets: runs are read, streams stay open, the API key never leaks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY = "ws_4f0c1b2d/+="
 
 
 def answering(body: Any, *, status: int = 200) -> Script:
-    """Answer every read with a body; a text is sent as it is."""
+    """Answer every read with a body; strings are sent unchanged."""
 
     def script(request: Request, peer: Peer) -> None:
         if request.is_stream and status == 200:

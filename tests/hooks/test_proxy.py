@@ -1,4 +1,4 @@
-"""The proxies that the environment names, on both transports."""
+"""Proxies from the environment, with both transports."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_host_of_no_proxy_is_asked_directly(
 def test_https_asks_the_proxy_for_a_tunnel_and_without_one_nothing_was_sent(
     monkeypatch: pytest.MonkeyPatch, connect: Connect, hook: AnyHook
 ) -> None:
-    """A trigger that found no tunnel certainly started nothing: it is no WRTriggerUnknownError."""
+    """A trigger without a tunnel certainly started nothing: no WRTriggerUnknownError."""
     with RawServer(lambda request, peer: peer.answer(403, {"message": "no"})) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         connect("https://wr.invalid")

@@ -1,4 +1,4 @@
-"""Was it sent? Whatever happens between Airflow and the API, a trigger is sent once, or certainly not at all."""
+"""Whatever happens between Airflow and the API, a trigger is sent once, or certainly not at all."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def hang(request: Request, peer: Peer) -> None:
     peer.hang()
 
 
-#: What a server does with a request that it has read: the answer is lost.
+#: What a server does after reading a request: the answer is lost.
 LOSES: dict[str, Script] = {
     "closes": lambda request, peer: peer.close(),
     "resets": lambda request, peer: peer.reset(),
@@ -62,7 +62,7 @@ LOSES: dict[str, Script] = {
 
 @dataclass
 class Tunnel:
-    """What a proxy does with CONNECT: it leads to ``target``, which it may know by another name."""
+    """What a proxy does with CONNECT: tunnel to ``target``, possibly under another name."""
 
     target: RawServer
     cut_after: int | None = None
@@ -92,10 +92,10 @@ def _pump(source: socket.socket, sink: socket.socket, limit: int | None = None) 
         sink.shutdown(socket.SHUT_WR)
 
 
-#: How a proxy is reached, by the scheme of its URL, and where it leads to.
+#: The scheme of the proxy's URL, and of the target's.
 PROXIES = ["plain", "plain over TLS", "tunnel", "tunnel over TLS"]
 
-#: asyncio does TLS within TLS from Python 3.11 on; below, nothing is sent.
+#: asyncio supports TLS within TLS since Python 3.11; before, nothing is sent.
 ASYNC_TLS_IN_TLS = sys.version_info >= (3, 11)
 
 
@@ -158,7 +158,7 @@ def test_an_error_of_a_plain_proxy_leaves_a_doubt(
     assert server.count() == 1
 
 
-#: What a proxy does with CONNECT so that there is no tunnel.
+#: How a proxy refuses CONNECT.
 NO_TUNNEL: dict[str, Script] = {
     "403": lambda request, peer: peer.answer(403, "no"),
     "407": lambda request, peer: peer.answer(407, "who are you?"),
@@ -271,7 +271,7 @@ def test_an_answer_that_breaks_off_at_any_byte_leaves_a_doubt(serve: Serve, hook
 
 
 def test_a_request_that_breaks_off_at_any_byte_leaves_a_doubt(hook: AnyHook, connect: Connect) -> None:
-    """The server reads some bytes of the request, and resets: bytes were handed over, and may have been read."""
+    """The server reads some bytes of the request, and resets: it may have read all of it."""
     taken = iter(range(1, 120, 7))
     connections = []
 
@@ -292,7 +292,7 @@ def test_a_request_that_breaks_off_at_any_byte_leaves_a_doubt(hook: AnyHook, con
 EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-#: The run that each of these names is known.
+#: Answers that contain the id of the run.
 NAMED: dict[str, tuple[bytes, ...]] = {
     "103 first": (EARLY, WHOLE),
     "100 and 103 first, in one piece": (CONTINUE + EARLY + EARLY + WHOLE,),
@@ -322,7 +322,7 @@ def test_an_answer_that_names_a_run_starts_one(serve: Serve, hook: AnyHook, piec
     assert server.count() == 1
 
 
-#: What leaves open whether a run was started.
+#: Answers that do not prove that no run was started.
 UNUSUAL: dict[str, Script] = {
     "half a head": send_and_close(WHOLE[:30]),
     "two lengths": send_and_close(WHOLE.replace(b"\r\n\r\n", b"\r\nContent-Length: 7\r\n\r\n")),

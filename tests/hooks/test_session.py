@@ -1,4 +1,4 @@
-"""What the waits of one process share: a session, a lookup, a limit; and that none of them blocks the loop."""
+"""What the waits of one process share: a session, a lookup and a limit. None of them blocks the event loop."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MANY = 50
 
 @pytest.fixture
 def lookups(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each connection was read."""
+    """Counts how often each connection was looked up."""
     counted: Counter[str] = Counter()
     load = WRSettings.load
 
@@ -44,7 +44,7 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 @pytest.fixture
 def sessions(monkeypatch: pytest.MonkeyPatch) -> list[aiohttp.ClientSession]:
-    """Every session that was opened."""
+    """All sessions that were opened."""
     opened: list[aiohttp.ClientSession] = []
     new_session = session._new_session
 
@@ -57,12 +57,12 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[aiohttp.ClientSession]:
 
 
 def shared() -> set[str]:
-    """Return the connections that have a session on this loop."""
+    """Return the connections with a session on this loop."""
     return set(SharedSession._all.get(asyncio.get_running_loop(), {}))
 
 
 class Gate:
-    """An API whose runs end all at once, when they are told to."""
+    """An API whose runs end all at once, on demand."""
 
     def __init__(self) -> None:
         self.streams = 0
@@ -214,7 +214,7 @@ async def test_a_connection_that_was_read_long_ago_is_read_again(
 async def test_after_401_the_connection_is_read_once_for_all(
     serve: Serve, connect: Connect, lookups: Counter[str]
 ) -> None:
-    """All streams break, all keys are refused at the same time, and all go on with the new one."""
+    """All streams break, all keys are refused at the same time, and all waits continue with the new key."""
     rotated = threading.Event()
     all_refused = threading.Barrier(session.CALLS_AT_A_TIME)
 
@@ -237,13 +237,13 @@ async def test_after_401_the_connection_is_read_once_for_all(
     await asyncio.to_thread(server.wait_for, lambda: server.count() == 2 * session.CALLS_AT_A_TIME)
     connect(server.url, api_key="ws_new")
     rotated.set()
-    # With the new key no stream opens any more, but the runs have ended.
+    # With the new key, streams are refused, but the runs have ended.
     assert await asyncio.gather(*waits) == ["COMPLETED"] * session.CALLS_AT_A_TIME
     assert lookups["wr_default"] <= 3
 
 
 class Busy:
-    """An API that tells how many reads it was asked for at once."""
+    """An API that counts concurrent reads."""
 
     def __init__(self) -> None:
         self.at_once = 0
@@ -272,7 +272,7 @@ async def test_reads_of_a_connection_go_sixteen_at_a_time(serve: Serve) -> None:
 
 
 async def test_no_wait_outlives_its_deadline_while_others_hold_the_reads(serve: Serve) -> None:
-    """The API answers no read: those that wait for their turn have a deadline too."""
+    """The API answers no read: waits that are queued for a slot have a deadline, too."""
 
     def script(request: Request, peer: Peer) -> None:
         if request.is_stream:
@@ -284,7 +284,7 @@ async def test_no_wait_outlives_its_deadline_while_others_hold_the_reads(serve: 
     results = await asyncio.gather(*(wait_for_run(timeout=0.5) for _ in range(64)), return_exceptions=True)
     took = time.monotonic() - started
     assert {type(result) for result in results} == {WRTimeoutError}
-    assert took < 1.8  # on a slow machine; one after the other they would take 2
+    assert took < 1.8  # with a margin for slow machines; sequentially they would take 2
 
 
 async def test_a_call_whose_time_has_passed_while_it_waited_for_its_turn_has_no_other_time(serve: Serve) -> None:
@@ -359,7 +359,7 @@ async def test_no_wait_outlives_its_deadline_while_its_connection_is_looked_up(
 async def test_a_lookup_that_fails_while_others_wait_leaves_them_what_was_found(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that joins later looks again, and waits on where that fails; the others have what they had."""
+    """A later hook looks up the connection again, and retries if that fails; the others keep their settings."""
     serve(lambda request, peer: peer.answer(200, run("COMPLETED")))
     monkeypatch.setattr(session, "FRESH", 0)
     look_up = BaseHook.get_connection
@@ -382,7 +382,7 @@ async def test_a_lookup_that_fails_while_others_wait_leaves_them_what_was_found(
 
 
 async def test_a_large_answer_is_read_off_the_loop(serve: Serve) -> None:
-    """The run of a great fan-out: the loop is held no longer than its JSON takes, which is read in one go."""
+    """A run with a large fan-out blocks the loop no longer than parsing its JSON takes."""
     stage = {"id": "s", "module": "M", "status": "COMPLETED", "output": {"text": "x" * 100}}
     body = json.dumps(run("COMPLETED", runStages=[stage] * 20_000))
     serve(lambda request, peer: peer.answer(200, body, {"Content-Type": "application/json"}))

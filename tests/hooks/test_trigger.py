@@ -1,4 +1,4 @@
-"""A run started twice may be a payment made twice: how often a trigger is sent, and what is said of it."""
+"""A run that is started twice may pay twice: how often a trigger is sent, and which error is raised."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def send_and_close(*pieces: bytes) -> Script:
     return script
 
 
-# What leaves open whether a run was started: (script, class of the reason).
+# Answers that do not prove that no run was started: (script, class of the reason).
 DOUBTS: dict[str, tuple[Script, type[WRError]]] = {
     "no answer": (lambda request, peer: peer.hang(), WRTimeoutError),
     "half a head": (
@@ -108,7 +108,7 @@ def test_a_trigger_in_doubt_is_sent_once(
     assert "whether a run started is not known" in said
 
 
-# What tells that no run was started: (script, class of the error, how often the trigger is sent).
+# Answers that prove that no run was started: (script, class of the error, number of attempts).
 REFUSALS: dict[str, tuple[Script, type[WRError], int]] = {
     "400": (answer(400, {"message": "no"}), WRValidationError, 1),
     "401": (answer(401, {"message": "no"}), WRAuthError, 1),
@@ -170,7 +170,7 @@ def test_a_trigger_waits_for_retry_after(serve: Serve, hook: AnyHook) -> None:
 def test_a_trigger_is_sent_again_to_a_port_that_opens_later(
     hook: AnyHook, connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The server opens its port when it sees, in the log, that a first attempt was refused."""
+    """The server opens its port after the log shows that a first attempt was refused."""
     port = free_port()
     opened: list[RawServer] = []
 

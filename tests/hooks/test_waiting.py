@@ -1,4 +1,4 @@
-"""Waiting for a run through everything that can happen to a stream, a server and a key."""
+"""Wait for a run while streams break, servers fail and keys change."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Api:
     """
     A scripted API of one run.
 
-    :param reads: what the run's reads are answered with, in order; the last for ever.
-    :param streams: what the run's streams are answered with, in order; the last for ever.
+    :param reads: the answers to reads of the run, in order; the last one repeats.
+    :param streams: the answers to streams of the run, in order; the last one repeats.
     """
 
     def __init__(self, *, reads: list[Script], streams: list[Script]) -> None:
@@ -54,7 +54,7 @@ class Api:
             next(self._reads)(request, peer)
 
     def see(self, event: RunEvent) -> None:
-        """End the run where its stream tells of the end."""
+        """End the run when its stream reports the end."""
         self.has_ended = event.is_terminal
 
 
@@ -123,7 +123,7 @@ def test_a_run_that_ended_before_the_subscription_is_returned_at_once(sandbox: S
     ids=repr,
 )
 def test_an_error_of_on_event_is_the_callers_own(serve: Serve, hook: AnyHook, error: Exception) -> None:
-    """It is raised as it is, the wait ends, and its stream is closed."""
+    """The exception propagates, the wait ends, and its stream is closed."""
     server = serve(Api(reads=[reading()], streams=[streaming(event(), then="hang")]))
 
     def on_event(event: RunEvent) -> None:
@@ -148,7 +148,7 @@ def test_progress_is_logged(serve: Serve, hook: AnyHook, caplog: pytest.LogCaptu
                 reading(pendingStageCount=2, totalUsage=5, runStages=stages),
                 reading("COMPLETED", totalUsage=7),
             ],
-            # An event that changes nothing is not told, and neither is one within a second of the last line.
+            # Events that change nothing are not logged, nor are those within a second of the last line.
             streams=[streaming(event(pendingStageCount=2, nonTerminalStages=stages), event("COMPLETED"))],
         )
     )
@@ -232,7 +232,7 @@ def in_a_second() -> str:
 
 GOOD_STREAM = streaming(event(), event("COMPLETED"), then="hang")
 
-# Each is met by the stream, or by the read, and then all is well: (reads, streams).
+# One failure of the stream or the read, then success: (reads, streams).
 TROUBLES: dict[str, tuple[list[Script], list[Script]]] = {
     **{
         f"the stream: {name}": ([reading()], [script, script, GOOD_STREAM])
@@ -302,7 +302,7 @@ def test_a_wait_survives(
 
 
 def test_heartbeats_keep_a_stream_alive(serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Either form of them, and half a line: any byte is a sign of life."""
+    """Both forms, and half a line: any byte counts as a heartbeat."""
     monkeypatch.setattr(rules, "SILENCE", 0.15)
 
     def stream(request: Request, peer: Peer) -> None:
@@ -317,7 +317,7 @@ def test_heartbeats_keep_a_stream_alive(serve: Serve, hook: AnyHook, monkeypatch
 
 
 def test_a_heartbeat_is_no_news(serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The terminal event is never sent while the heart beats: the run is read, and the stream stays open."""
+    """The terminal event is lost while heartbeats continue: the run is read, and the stream stays open."""
     monkeypatch.setattr(rules, "MAX_QUIET", 0.15)
     server = serve(
         Api(
@@ -334,7 +334,7 @@ def test_a_heartbeat_is_no_news(serve: Serve, hook: AnyHook, monkeypatch: pytest
 def test_an_event_may_be_cut_where_the_run_is_read(
     serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What came of it before the read is not lost."""
+    """The part of an event before the read is not lost."""
     monkeypatch.setattr(rules, "MAX_QUIET", 0.1)
 
     def stream(request: Request, peer: Peer) -> None:
@@ -412,7 +412,7 @@ def test_the_server_goes_and_comes_back(sandbox: Sandbox, hook: AnyHook, connect
 
     def come_back() -> None:
         gone.wait()
-        time.sleep(0.1)  # in which connections are refused
+        time.sleep(0.1)  # while connections are refused
         servers.append(RawServer(Api(reads=[reading("COMPLETED")], streams=[streaming(then="hang")]), port=port))
 
     returning = threading.Thread(target=come_back)
@@ -428,13 +428,13 @@ def test_the_server_goes_and_comes_back(sandbox: Sandbox, hook: AnyHook, connect
 def test_a_wait_makes_no_more_than_a_request_a_second(
     serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch, stream: Script
 ) -> None:
-    """A stream that tells one event and closes must not become a flood of requests."""
+    """A stream that sends one event and closes must not cause a flood of requests."""
     monkeypatch.setattr(backoff, "MAX_PAUSE", 0.0)
     monkeypatch.setattr(rules, "BURST", 4)
     server = serve(Api(reads=[reading()], streams=[stream]))
     with pytest.raises(WRTimeoutError):
         hook.wait_for_run(RUN_ID, timeout=4.0)
-    assert 6 <= server.count() <= 4 + 4 + 3 + 1  # the burst, one a second, the rest of a turn, the last look
+    assert 6 <= server.count() <= 4 + 4 + 3 + 1  # the burst, one per second, the rest of a cycle, the final read
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -463,7 +463,7 @@ def test_a_run_that_is_not_visible_yet_is_waited_for(
 def test_a_pause_does_not_pass_over_the_moment_when_a_run_should_be_visible(
     serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the API asks for; with less time than that, the deadline comes first."""
+    """Whatever Retry-After says: with less time than that, the deadline comes first."""
     monkeypatch.setattr(rules, "NOT_YET_VISIBLE", 0.3)
     serve(answering(404, {"message": "Run not found"}, {"Retry-After": "60"}))
     started = time.monotonic()
@@ -499,7 +499,7 @@ def test_a_key_that_stays_refused_ends_the_wait_after_one_more_look(
 def test_a_key_that_is_refused_later_is_given_another_look(
     serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each refusal may be the first of a new rotation, once what was read before is not fresh any more."""
+    """Each refusal may be a new rotation, once the last reload is old enough."""
     monkeypatch.setattr(rules, "KEY_RELOAD_INTERVAL", 0.0)
     refused = answering(401, {"message": "no"})
     api = Api(
@@ -510,7 +510,7 @@ def test_a_key_that_is_refused_later_is_given_another_look(
 
 
 def test_a_key_is_rotated_during_a_wait(sandbox: Sandbox, hook: AnyHook, connect: Connect) -> None:
-    """New in White Rabbit and then in Airflow: the stream goes on, and the next call has the new key."""
+    """The key changes in White Rabbit, then in Airflow: the stream continues, and the next call has the new key."""
     hook.update_component(sandbox.components["Quote"], config={"seconds": 2})
     run_id = hook.trigger_run().run_id
     sandbox.control.fault("stream", drop_after=1)
@@ -529,7 +529,7 @@ def test_a_key_is_rotated_during_a_wait(sandbox: Sandbox, hook: AnyHook, connect
 
 
 class Secrets:
-    """A secrets backend that fails the next lookups, if told to."""
+    """A secrets backend that fails the next lookups on demand."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.errors: list[Exception] = []
@@ -567,7 +567,7 @@ def test_a_wait_outlives_a_connection_that_cannot_be_looked_up_just_now(
 def test_a_wait_outlives_a_lookup_that_fails_once_its_key_was_refused(
     serve: Serve, hook: AnyHook, secrets: Secrets, connect: Connect
 ) -> None:
-    """Airflow 3 calls a connection that its secrets backend cannot look up "not defined"."""
+    """Airflow 3 reports "not defined" for a connection whose lookup fails."""
 
     def script(request: Request, peer: Peer) -> None:
         if request.headers["x-api-key"] == "ws_k":
@@ -620,7 +620,7 @@ def dripping(head: bytes, body: bytes = b".") -> Script:
 
 LONG = {"Content-Length": "10000000"}
 
-# What goes on for ever: (reads, streams).
+# Answers that repeat forever: (reads, streams).
 NEVER_ENDING: dict[str, tuple[Script, Script]] = {
     "a healthy stream": (reading(), dripping(STREAM_HEAD, PING)),
     "a healthy stream, and events": (reading(), dripping(STREAM_HEAD, event())),
@@ -652,7 +652,7 @@ NEVER_READ += [NEVER_ENDING[name][0] for name in ("500 of both", "pages of a pro
 @pytest.mark.parametrize(("reads", "streams"), NEVER_ENDING.values(), ids=NEVER_ENDING)
 def test_a_wait_does_not_outlive_its_deadline(serve: Serve, hook: AnyHook, reads: Script, streams: Script) -> None:
     server = serve(Api(reads=[reads], streams=[streams]))
-    fuse = threading.Timer(5, server.close)  # so that the test ends where the wait does not
+    fuse = threading.Timer(5, server.close)  # ends the test if the wait does not end
     fuse.start()
     started = time.monotonic()
     with pytest.raises(WRTimeoutError, match=f"the wait timed out after 0.3 s; run {RUN_ID}(,| was)") as raised:
@@ -662,7 +662,7 @@ def test_a_wait_does_not_outlive_its_deadline(serve: Serve, hook: AnyHook, reads
     was_read = reads not in NEVER_READ
     assert ("was never reached: " in str(raised.value)) is not was_read
     assert ("last seen " in str(raised.value)) is was_read
-    assert 0.3 <= took < 3  # on a slow machine; the last look may take half a second
+    assert 0.3 <= took < 3  # with a margin for slow machines; the final read may take half a second
 
 
 def test_a_wait_for_a_server_that_is_not_there_ends_at_its_deadline(hook: AnyHook, connect: Connect) -> None:
@@ -689,13 +689,13 @@ def test_a_wait_that_wakes_up_after_its_deadline_looks_once(
 
 
 def test_a_run_that_ends_unseen_is_seen_at_the_deadline(serve: Serve, hook: AnyHook) -> None:
-    """Heartbeats go on, and the terminal event was lost."""
+    """Heartbeats continue, and the terminal event was lost."""
     serve(Api(reads=[reading(), reading("COMPLETED")], streams=[dripping(STREAM_HEAD, PING)]))
     assert hook.wait_for_run(RUN_ID, timeout=0.3).status == "COMPLETED"
 
 
 def test_the_error_names_the_timeout_that_was_given(serve: Serve, hook: AnyHook) -> None:
-    """Also where the wait is the rest of one that began earlier."""
+    """Also if the wait started earlier, in another process."""
     serve(Api(reads=[reading()], streams=[streaming(then="hang")]))
     with pytest.raises(WRTimeoutError, match="timed out after 5 s; "):
         hook.wait_for_run(RUN_ID, timeout=5, deadline=time.time() + 0.1)
@@ -717,7 +717,7 @@ def test_a_wait_leaves_no_connection_behind(serve: Serve, new_hook: Callable[...
     with pytest.raises(WRTimeoutError):
         hook.wait_for_run(RUN_ID, timeout=0.2)
     hook.close()
-    gc.collect()  # urllib3 closes the connections of a pool when it is collected
+    gc.collect()  # urllib3 closes pooled connections when the pool is garbage-collected
     server.wait_until_alone()
 
 

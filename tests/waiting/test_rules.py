@@ -1,4 +1,4 @@
-"""The rules of waiting, played by hand: a script of answers, a clock that only the script moves."""
+"""The rules of waiting, with a scripted sequence of results and a fake clock."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ BREAKS = StreamEnd(error=BROKEN)
 
 
 class Turn(NamedTuple):
-    """A step that is expected, how it is answered, and the seconds that it takes."""
+    """An expected step, its result, and the seconds it takes."""
 
     step: type[Step]
     answer: object = None
@@ -107,9 +107,9 @@ def play(
     max_credits: float | None = None,
 ) -> Run:
     """
-    Answer the steps of a wait as the script says; it must end with the script's last answer.
+    Run a wait with the scripted results; it must end with the last one.
 
-    :param connected: whether the first lookup of the Airflow connection goes well and is not in the script.
+    :param connected: whether the first lookup of the Airflow connection succeeds without being in the script.
     """
     now = 1000.0
     steps = rules.wait(
@@ -313,7 +313,7 @@ def test_the_first_lookup_of_the_connection_may_fail_for_a_while() -> None:
 
 
 def test_a_wait_makes_no_more_than_a_request_a_second_on_average() -> None:
-    """A stream that tells one event and closes, at once and every time; the jitter is at its least."""
+    """A stream that always sends one event and closes at once, with the lowest jitter."""
     now, requests = 0.0, 0
     steps = rules.wait(watched.run(RUN), within=120.0, clock=lambda: now, jitter=lambda: 0.0)
     answer: object = None
@@ -325,7 +325,7 @@ def test_a_wait_makes_no_more_than_a_request_a_second_on_average() -> None:
             if isinstance(step, Pause):
                 now += step.within
     assert now == 120
-    assert requests > 60  # and not much less, where the pauses are as short as can be
+    assert requests > 60  # and not much less with the shortest pauses
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_a_wait_makes_no_more_than_a_request_a_second_on_average() -> None:
             id="the connection is wrong",
         ),
         pytest.param(
-            # A key that may read the run but not its stream: looking the connection up again does not help.
+            # A key that may read the run but not its stream: reloading the connection does not help.
             [opens(REFUSED), connects(), reads(EXECUTING), opens(REFUSED)],
             REFUSED,
             id="stream refused twice, the run not",
@@ -449,7 +449,7 @@ def test_a_wait_that_runs_out_of_time(script: list[Turn], known: str) -> None:
     assert str(raised.value) == f"the wait timed out after 10 s; {known}"
     assert raised.value.last_known == known
     assert raised.value.last_status == ("EXECUTING" if "EXECUTING" in known else None)
-    # The same script, and the run has ended when it is looked at for the last time.
+    # The same script, but the run has ended at the final read.
     *before, last = script
     if last.step is Read and last.took == 0:
         assert play([*before, reads(COMPLETED)], timeout=10.0) == COMPLETED
@@ -489,7 +489,7 @@ def test_a_status_seen_in_time_cannot_forge_a_log() -> None:
 
 
 def test_what_a_wait_says_while_it_looks_again(caplog: pytest.LogCaptureFixture) -> None:
-    """What changes comes first: Airflow's log view does not wrap."""
+    """The error comes first, since Airflow's log view does not wrap lines."""
     missing = WRNotFoundError("Run not found", status_code=404, method="GET", path="/v1/x")
     with caplog.at_level(logging.INFO, "airflow_provider_wr.waiting"):
         play(
@@ -507,7 +507,7 @@ def test_what_a_wait_says_while_it_looks_again(caplog: pytest.LogCaptureFixture)
 
 @dataclass(frozen=True)
 class Execution:
-    """Another thing to wait for, which ends otherwise than a run."""
+    """Something else to wait for, with other terminal statuses than a run."""
 
     status: str
     pending_stage_count: int | None = None
@@ -562,7 +562,7 @@ ERRORS = st.sampled_from(
 
 
 def in_turn(answers: st.SearchStrategy[Any]) -> st.SearchStrategy[Iterator[Any]]:
-    """What a server answers again and again: one thing, or a few in turn."""
+    """Answers that a server repeats forever: one, or several in turn."""
     return st.lists(answers, min_size=1, max_size=3).map(itertools.cycle)
 
 
@@ -577,7 +577,7 @@ SERVERS: st.SearchStrategy[dict[type[Step], Iterator[Any]]] = st.fixed_dictionar
 )
 
 
-#: A read, and open, read, follow, read; and as many again, once, with the connection looked up anew in between.
+#: A read, and open, read, follow, read; and the same once more after a reload of the connection.
 MOST_STEPS_IN_A_TURN = 12
 
 
@@ -585,7 +585,7 @@ MOST_STEPS_IN_A_TURN = 12
 def test_each_turn_of_the_loop_pauses_or_ends(
     server: dict[type[Step], Iterator[Any]], timeout: float | None
 ) -> None:
-    """Even a server that answers at once, whatever it answers, is asked only a few times between two pauses."""
+    """Whatever a server answers, and however fast, there are only a few requests between two pauses."""
     now, asked = 0.0, 0
     answer: object = None
     steps = rules.wait(watched.run(RUN), within=timeout, clock=lambda: now, jitter=lambda: 0.5)
@@ -729,7 +729,7 @@ def test_following_a_stream_that_breaks() -> None:
 
 
 def test_a_stream_with_no_news_is_quiet() -> None:
-    """Heartbeats are no news; after each quiet end the time begins anew."""
+    """Heartbeats are not events; the quiet time restarts after each read."""
     now = 0.0
     follower = Follower(watched.run(RUN), Progress(), None, clock=lambda: now)
     ends = {}
