@@ -510,7 +510,7 @@ def test_a_key_that_is_refused_later_is_given_another_look(
 
 
 def test_a_key_is_rotated_during_a_wait(sandbox: Sandbox, hook: AnyHook, connect: Connect) -> None:
-    """The key changes in White Rabbit, then in Airflow: the stream continues, and the next call has the new key."""
+    """The key changes in White Rabbit, then in Airflow: the stream continues, the next call has the new key."""
     hook.update_component(sandbox.components["Quote"], config={"seconds": 2})
     run_id = hook.trigger_run().run_id
     sandbox.control.fault("stream", drop_after=1)
