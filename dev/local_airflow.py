@@ -118,6 +118,14 @@ class LocalAirflow(AirflowApi):
         """Send ``sig`` to all processes of a component at once, and return when they are gone."""
         self._processes.kill(name, sig)
 
+    def freeze(self, name: str) -> None:
+        """Stop all processes of a component where they are, until ``thaw``."""
+        self._processes.send(name, signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        """Let the processes of a component go on."""
+        self._processes.send(name, signal.SIGCONT)
+
     def task_processes(self) -> list[TaskProcess]:
         """Return the processes of the tasks that are running now.
 

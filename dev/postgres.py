@@ -32,9 +32,55 @@ def find_programs() -> Path | None:
     return max((server.parent for server in servers), key=lambda folder: int(folder.parent.name), default=None)
 
 
+class Postgres:
+    """A server on the loopback interface, with an empty database: see :func:`postgres`."""
+
+    def __init__(self, programs: Path, home: Path, processes: Processes) -> None:
+        self._programs, self._home, self._processes = programs, home, processes
+        self._port, self._password = free_port(), secrets.token_hex(16)
+        self._as_user: list[str] = []
+        (home / "password").write_text(self._password)
+        if os.getuid() == 0:
+            shutil.chown(home, USER, USER)
+            self._as_user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+        initdb = [f"{programs}/initdb", f"--pgdata={home}/data", "--no-sync", "--encoding=UTF8", "--no-locale"]
+        access = ["--username=airflow", "--auth=scram-sha-256", f"--pwfile={home}/password"]
+        processes.run("initdb", [*self._as_user, *initdb, *access], os.environ, PATIENCE)
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """The URL of the database for SQLAlchemy, with the password."""
+        return f"postgresql+psycopg://airflow:{self._password}@127.0.0.1:{self._port}/postgres"
+
+    def start(self) -> None:
+        """Start the server, and return when it answers."""
+        settings = {
+            "port": self._port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": 200,
+            "fsync": "off",  # what it holds need not survive a crash of the machine
+        }
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        server = [f"{self._programs}/postgres", "-D", f"{self._home}/data", *options]
+        self._processes.start("postgres", [*self._as_user, *server], os.environ)
+        is_ready = [f"{self._programs}/pg_isready", "--quiet", "--host=127.0.0.1", f"--port={self._port}"]
+        deadline = time.monotonic() + PATIENCE
+        while subprocess.run(is_ready).returncode != 0:  # noqa: S603 - the server's own program
+            self._processes.check()
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"waited {PATIENCE:.0f} s for PostgreSQL to be ready")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End the server, whoever is connected. What it holds is kept."""
+        self._processes.kill("postgres", signal.SIGINT)  # at a SIGTERM it would wait for its clients
+
+
 @contextmanager
-def postgres(programs: Path) -> Iterator[str]:
-    """Run a new PostgreSQL on the loopback interface, and yield the URL of an empty database for SQLAlchemy.
+def postgres(programs: Path) -> Iterator[Postgres]:
+    """Run a new PostgreSQL on a port of the system's choice.
 
     On exit the server ends, whoever is connected, and its folder goes. When its owner is killed, the server
     ends too, and the folder stays.
@@ -45,39 +91,11 @@ def postgres(programs: Path) -> Iterator[str]:
     home = Path(tempfile.mkdtemp(prefix="wr-postgres-"))
     try:
         with Processes(home / "logs") as processes:
-            url = _start(processes, programs, home)
+            server = Postgres(programs, home, processes)
             try:
-                yield url
+                yield server
             finally:
-                processes.kill("postgres", signal.SIGINT)  # at a SIGTERM it would wait for its clients
+                if processes.names():
+                    server.stop()
     finally:
         shutil.rmtree(home)
-
-
-def _start(processes: Processes, programs: Path, home: Path) -> str:
-    port, password = free_port(), secrets.token_hex(16)
-    (home / "password").write_text(password)
-    as_user = []
-    if os.getuid() == 0:
-        shutil.chown(home, USER, USER)
-        as_user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
-    initdb = [f"{programs}/initdb", f"--pgdata={home}/data", "--no-sync", "--encoding=UTF8", "--no-locale"]
-    access = ["--username=airflow", "--auth=scram-sha-256", f"--pwfile={home}/password"]
-    processes.run("initdb", [*as_user, *initdb, *access], os.environ, PATIENCE)
-
-    settings = {
-        "port": port,
-        "listen_addresses": "127.0.0.1",
-        "unix_socket_directories": "",
-        "fsync": "off",  # what it holds need not survive a crash of the machine
-    }
-    options = [f"--{name}={value}" for name, value in settings.items()]
-    processes.start("postgres", [*as_user, f"{programs}/postgres", "-D", f"{home}/data", *options], os.environ)
-    is_ready = [f"{programs}/pg_isready", "--quiet", "--host=127.0.0.1", f"--port={port}"]
-    deadline = time.monotonic() + PATIENCE
-    while subprocess.run(is_ready).returncode != 0:  # noqa: S603 - the server's own program
-        processes.check()
-        if time.monotonic() >= deadline:
-            raise TimeoutError(f"waited {PATIENCE:.0f} s for PostgreSQL to be ready")
-        time.sleep(0.05)
-    return f"postgresql+psycopg://airflow:{password}@127.0.0.1:{port}/postgres"

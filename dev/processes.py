@@ -117,6 +117,14 @@ class Processes:
         end_marked(self._mark_of(name), sig)
         process.wait()
 
+    def send(self, name: str, sig: signal.Signals) -> None:
+        """Send ``sig`` to the process of this name and to all its descendants, which it does not end."""
+        signal_marked(self._mark_of(name), sig)
+
+    def ended(self) -> list[str]:
+        """Return the names of the processes that have ended on their own."""
+        return [name for name, process in self._running.items() if process.poll() is not None]
+
     def check(self) -> None:
         """Raise if a process that we started has ended on its own."""
         for name, process in self._running.items():

@@ -11,6 +11,7 @@ import textwrap
 import time
 from typing import TYPE_CHECKING
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from dev.local_airflow import LocalAirflow, children, free_port
@@ -111,6 +112,28 @@ def test_a_process_that_ends_on_its_own_is_told_with_its_last_words(processes: P
 
     with pytest.raises(RuntimeError, match=r"short ended with status 1:\nno such luck"):
         processes.check()
+
+
+def test_what_ended_on_its_own_is_known_and_can_be_started_again(processes: Processes) -> None:
+    processes.start("short", [sys.executable, "-c", ""], os.environ)
+    processes.start("sleep", SLEEP, os.environ)
+    wait_until(lambda: processes.ended() == ["short"])
+
+    processes.kill("short")
+    processes.start("short", SLEEP, os.environ)
+
+    assert processes.ended() == []
+
+
+def test_a_process_can_be_stopped_where_it_is(processes: Processes) -> None:
+    processes.start("family", FAMILY, os.environ)
+    family = [psutil.Process(pid) for pid in printed_pids(processes, "family")]
+
+    processes.send("family", signal.SIGSTOP)
+    wait_until(lambda: all(each.status() == psutil.STATUS_STOPPED for each in family))
+    processes.send("family", signal.SIGCONT)
+
+    wait_until(lambda: all(each.status() == psutil.STATUS_SLEEPING for each in family))
 
 
 def test_a_command_that_fails_is_told_with_its_last_words(processes: Processes) -> None:

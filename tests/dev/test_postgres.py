@@ -19,8 +19,8 @@ import sys, time
 from pathlib import Path
 from dev.postgres import postgres
 
-with postgres(Path(sys.argv[1])) as url:
-    print(url, flush=True)
+with postgres(Path(sys.argv[1])) as server:
+    print(server.url, flush=True)
     time.sleep(60)
 """
 
@@ -35,8 +35,8 @@ def folder(connection: psycopg.Connection) -> Path:
 
 
 def test_a_server_goes_with_its_folder_whoever_is_connected(postgres_programs: Path) -> None:
-    with postgres(postgres_programs) as url:
-        connection = connect(url)
+    with postgres(postgres_programs) as server:
+        connection = connect(server.url)
         home = folder(connection)
         assert home.is_dir()
         started = time.monotonic()
@@ -46,14 +46,14 @@ def test_a_server_goes_with_its_folder_whoever_is_connected(postgres_programs: P
     with pytest.raises(psycopg.OperationalError):
         connection.execute("SELECT 1")
     with pytest.raises(psycopg.OperationalError, match="refused"):
-        connect(url)
+        connect(server.url)
 
 
 def test_an_error_ends_the_server_too(postgres_programs: Path) -> None:
     homes = []
 
     def fail() -> None:
-        with postgres(postgres_programs) as url, connect(url) as connection:
+        with postgres(postgres_programs) as server, connect(server.url) as connection:
             homes.append(folder(connection))
             raise ZeroDivisionError
 
@@ -64,8 +64,8 @@ def test_an_error_ends_the_server_too(postgres_programs: Path) -> None:
 
 
 def test_nobody_enters_without_the_password(postgres_programs: Path) -> None:
-    with postgres(postgres_programs) as url, pytest.raises(psycopg.OperationalError, match="password"):
-        connect(re.sub(":[^:]+@", ":guess@", url))
+    with postgres(postgres_programs) as server, pytest.raises(psycopg.OperationalError, match="password"):
+        connect(re.sub(":[^:]+@", ":guess@", server.url))
 
 
 def test_a_killed_owner_leaves_no_server(postgres_programs: Path) -> None:

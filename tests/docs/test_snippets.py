@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import itertools
 import json
 import re
 import runpy
@@ -205,6 +206,8 @@ def check_command(
             check_airflow(arguments, block)
         case ("ulimit", *_):
             run(command.text)
+        case (("docker" | "helm" | "kubectl"), *arguments):
+            check_files(arguments)
         case _:
             pytest.fail(f"nothing here can check the command {command.text!r}")
 
@@ -226,6 +229,13 @@ def check_make(arguments: list[str]) -> None:
             assert re.search(rf"\b{name}\b", code), argument
         else:
             assert re.search(rf"^{name}:", makefile, re.MULTILINE), argument
+
+
+def check_files(arguments: list[str]) -> None:
+    """The files that a command of another program names are there."""
+    for option, value in itertools.pairwise(arguments):
+        if option in ("--file", "--values"):
+            assert (ROOT / value).is_file(), value
 
 
 def check_packages(packages: list[str]) -> None:

@@ -197,12 +197,12 @@ def aftermath(
 ) -> Iterator[Aftermath]:
     """Let each run end while all others wait, and keep what became of them."""
     dags = request.path.parent / DAGS
-    with postgres(postgres_programs) as url, new_home(request.session) as home:
+    with postgres(postgres_programs) as server, new_home(request.session) as home:
         env = {
             **SETTINGS,
             "AIRFLOW_CONN_WR_HOSTILE": os.environ["AIRFLOW_CONN_WR_HOSTILE"],
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": url,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.url,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": server.url,
         }
         with LocalAirflow(home, dags, env=env) as airflow:
             airflow.wait_ready(240)
@@ -226,7 +226,7 @@ def aftermath(
                 [before, triggerer_pids(airflow)],
                 states(healthy),
                 hostile,
-                everything(url),
+                everything(server.url),
                 "".join(log.read_text() for log in (home / "logs").rglob("*.log")),
             )
 

@@ -141,10 +141,10 @@ def two_triggerers(
     postgres_programs: Path, settings: dict[str, str], request: pytest.FixtureRequest
 ) -> Iterator[LocalAirflow]:
     """An Airflow of its own, with two triggerers, on PostgreSQL."""
-    with postgres(postgres_programs) as url, new_home(request.session) as home:
+    with postgres(postgres_programs) as server, new_home(request.session) as home:
         database = {
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": url,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.url,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": server.url,
         }
         with LocalAirflow(home, DAGS, env={**settings, **SETTINGS, **database}) as airflow:
             airflow.start("triggerer", "triggerer-2")
