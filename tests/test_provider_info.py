@@ -116,6 +116,19 @@ def test_a_dag_file_loads_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_operators_and_sensors_do_not_import_what_the_hooks_import() -> None:
+    late = [
+        f"airflow_provider_wr.{each}"
+        for each in ("api.calls", "api.models", "connection", "triggers.wr", "waiting")
+    ]
+    code = (
+        "import sys; import airflow_provider_wr.operators.wr, airflow_provider_wr.sensors.wr; "
+        f"print([name for name in {late!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_a_sensor_that_starts_in_a_worker_loads_no_trigger() -> None:
     code = (
         "import sys; from airflow_provider_wr.sensors.wr import WRRunSensor; "

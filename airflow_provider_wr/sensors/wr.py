@@ -22,7 +22,6 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_wr import asset_events
-from airflow_provider_wr.api import watched
 from airflow_provider_wr.api.ids import check_run_id
 from airflow_provider_wr.arguments import UNSET, Prepared, check_credits, check_rendered, to_seconds, warn_author
 from airflow_provider_wr.exceptions import (
@@ -278,6 +277,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
 
     def _read(self) -> Run | None:
         """Read the run; None after a transient error."""
+        from airflow_provider_wr.api import watched
         from airflow_provider_wr.hooks.wr import WRHook
         from airflow_provider_wr.waiting.rules import FINAL_READ_TIMEOUT, is_transient, log_retry
 

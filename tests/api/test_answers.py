@@ -1,4 +1,4 @@
-"""What each call sends, and what each answer means: rows, without a socket."""
+"""The request of each call, and the result or error of each answer, without sockets."""
 
 from __future__ import annotations
 
@@ -850,7 +850,7 @@ def test_a_request_that_may_have_been_obeyed(
     error = raised.value
     assert type(error.reason) is reason
     assert error.reason.status_code == given.status
-    assert error.__cause__ is None  # its words are in the text
+    assert error.__cause__ is None  # its message is in the text
     assert not answers.may_repeat(error)
     told = re.fullmatch(
         rf"whether {starts} started is not known: .*; {subject} was triggered at (\S+)",

@@ -1,4 +1,4 @@
-"""The catalogue, and the check of what would be sent against it: strict where it is understood, and only there."""
+"""The catalogue, and the validation of requests against it: strict for known schemas, lenient for all others."""
 
 from __future__ import annotations
 

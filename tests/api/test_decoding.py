@@ -1,4 +1,4 @@
-"""JSON that parsers refuse, and servers send."""
+"""JSON that servers send although parsers reject it."""
 
 from __future__ import annotations
 

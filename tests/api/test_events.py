@@ -1,4 +1,4 @@
-"""An event of a run's stream, or a sign of life."""
+"""Events of a run's stream, and heartbeats."""
 
 from __future__ import annotations
 

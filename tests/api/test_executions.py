@@ -1,4 +1,4 @@
-"""What the API says of an execution of a component: read as leniently as a run."""
+"""Executions of components, read as leniently as runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What we print is what JavaScript prints, byte for byte."""
+"""Our JSON equals JavaScript's, byte for byte."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Colour(str, Enum):
 
 
 class Fahrenheit(float):
-    """A float that prints itself in another way, as those of numpy do."""
+    """A float with another repr, as in numpy."""
 
     def __repr__(self) -> str:
         return f"Fahrenheit({float(self)})"
@@ -144,7 +144,7 @@ def test_refused_with_the_place(value: object, message: str) -> None:
 
 
 def test_a_refusal_cannot_forge_a_log() -> None:
-    # Whoever may start a DAG run may give it such a config.
+    # Anyone who may start a DAG run can pass such a config.
     with pytest.raises(WRValidationError) as refused:
         dumps({"a\nINFO all is well": 2**53 + 1})
     assert refused.value.message.isprintable()
@@ -160,7 +160,7 @@ require("readline").createInterface({input: process.stdin, crlfDelay: Infinity, 
 
 @pytest.fixture(scope="session")
 def stringify() -> Iterator[Callable[[list[Any]], list[str]]]:
-    """What Node prints for each value of a batch; one process for all batches."""
+    """Node's output for each value of a batch; one process for all batches."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("no Node on the PATH: the recorded table stands for it")
@@ -181,9 +181,9 @@ def stringify() -> Iterator[Callable[[list[Any]], list[str]]]:
 
 
 SAFE = st.integers(-(2**53), 2**53)
-# Every power of ten, where the rules of printing change, and its neighbours.
+# Powers of ten and their neighbours, since the format depends on the exponent.
 NEAR_POWERS = st.builds(lambda digits, exponent: float(f"{digits}e{exponent}"), SAFE, st.integers(-40, 40))
-CHARACTERS = st.characters(categories=None)  # halves of characters too
+CHARACTERS = st.characters(categories=None)  # including lone surrogates
 KEYS = st.text(CHARACTERS) | st.integers(0, 2**33).map(str) | st.sampled_from(["__proto__", "toJSON", "01", "-0"])
 VALUES = st.recursive(
     st.none()
@@ -200,7 +200,7 @@ VALUES = st.recursive(
 @settings(deadline=None)
 @given(st.lists(VALUES, max_size=20))
 def test_node_prints_the_same(stringify: Callable[[list[Any]], list[str]], values: list[Any]) -> None:
-    # Parsed from the same JSON that Node gets: two escaped halves are then one character for both.
+    # Parse the JSON that Node gets, so that escaped surrogate pairs are one character in both.
     assert [dumps(json.loads(json.dumps(value))) for value in values] == stringify(values)
 
 

@@ -1,4 +1,4 @@
-"""The API's JSON becomes frozen values, or one kind of error."""
+"""The API's JSON becomes dataclasses, or a WRProtocolError."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_without_an_id_or_a_status_nothing_is_known(kind: Any, change: dict[str,
     assert refused.value.message == message
 
 
-#: Odd fields of a run, and what is read of them. All else is read as ever.
+#: Undocumented values of a run's fields, and how they are read. All other fields are unaffected.
 ODD = [
     pytest.param({"id": 5}, {"id": "5"}, id="id a number"),
     pytest.param({"pendingStageCount": "3"}, {"pending_stage_count": 3}, id="count a text"),
@@ -498,7 +498,7 @@ STATUS = st.sampled_from([*RunStatus, *StageStatus, "NEW"]).map(str) | JSON
 
 
 def one_of(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
-    """Objects that are nearly right: any field may be absent or of another type, any other may be there."""
+    """Almost valid objects: any field may be missing or have another type, and there may be others."""
     near = st.fixed_dictionaries({}, optional=fields)
     return near | st.builds(lambda extra, body: {**extra, **body}, st.dictionaries(st.text(), JSON), near) | JSON
 

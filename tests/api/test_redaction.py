@@ -1,4 +1,4 @@
-"""What the API echoes of our secrets is masked wherever it is read."""
+"""Secrets that the API echoes are masked everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the API said becomes what Airflow can keep, and each change is named."""
+"""Values from the API become values that Airflow can store, and each change is reported."""
 
 from __future__ import annotations
 

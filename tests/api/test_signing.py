@@ -1,4 +1,4 @@
-"""A signature is what the holder of the public key can check, and the secret shows nowhere."""
+"""Signatures verify with the public key, and the secret is never shown."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_bad_secret_is_refused_and_not_repeated(secret: str, message: str) -> 
     with pytest.raises(WRValidationError) as refused:
         Signer(secret)
     assert refused.value.message == f"the API secret {message}"
-    # Else a traceback shows the error that may repeat it.
+    # Otherwise a traceback shows the original error, which may contain the secret.
     assert refused.value.__context__ is None or refused.value.__suppress_context__
 
 

@@ -1,4 +1,4 @@
-"""Events come out of a stream's bytes the same, wherever the bytes are cut."""
+"""The events of a stream do not depend on where its bytes are split."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def one_by_one(wire: bytes) -> list[str]:
 
 
 def check(wire: bytes, events: list[str]) -> None:
-    """Replay a wire whole, byte by byte, and followed by the beginning of another event."""
+    """Feed a stream at once, byte by byte, and followed by the beginning of another event."""
     assert replay(wire) == events
     assert one_by_one(wire) == events
     assert replay(wire + b"data: unfinished") == events
@@ -158,7 +158,7 @@ def test_the_limits_fit_a_fan_out_and_no_more() -> None:
 
 
 def by_the_specification(wire: bytes) -> list[str]:
-    """The data of each block, read in the plainest way: all at once, line by line."""
+    """The data of each block, from a simple reference parser: all at once, line by line."""
     text = wire.removeprefix(BOM).decode(errors="replace")
     *lines, _ = re.split("\r\n|\r|\n", text)
     events, data, begun = [], list[str](), False
@@ -204,7 +204,7 @@ def test_a_cut_changes_nothing(wire: bytes, cuts: list[int]) -> None:
 
 @given(WIRES)
 def test_events_are_those_of_the_specification(wire: bytes) -> None:
-    # An empty block, two line ends too many, may come out as one more sign of life.
+    # An empty block, from extra line ends, may count as another heartbeat.
     assert [data for data in replay(wire) if data] == [data for data in by_the_specification(wire) if data]
 
 

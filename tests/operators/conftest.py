@@ -9,6 +9,6 @@ from airflow_provider_wr.sandbox.server import Sandbox
 
 @pytest.fixture
 def sandbox(quick_sandbox: Sandbox, connect: Connect) -> Sandbox:  # noqa: F811
-    """A fresh, quick sandbox; the connection names its workflow and where its runs can be seen."""
+    """A fresh, fast sandbox, whose connection has its workflow and the URL of its runs."""
     connect(quick_sandbox.url, api_key=quick_sandbox.api_key, run_url=f"{quick_sandbox.url}/runs/{{run_id}}")
     return quick_sandbox

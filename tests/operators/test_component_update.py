@@ -1,4 +1,4 @@
-"""A DAG author's change to a component, in all the forms it may have, and the bytes it becomes."""
+"""Component updates in all their forms, and the bytes that are sent."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_an_update_is_an_object(update: Any) -> None:
 
 
 def test_a_refusal_cannot_forge_a_log() -> None:
-    # Whoever may start a DAG run may give it params of any name.
+    # Anyone who may start a DAG run can pass params of any name.
     with pytest.raises(WRValidationError) as refused:
         body({"a\nINFO all is well": 1}, config_from_params=["amount"])
     assert refused.value.message.isprintable()
@@ -237,7 +237,7 @@ def test_it_is_the_same_call_as_the_hooks() -> None:
 
 
 class Lazy(Sequence[Any]):
-    """As the output of mapped tasks reaches a task: a sequence that is read when it is asked for."""
+    """Like the output of mapped tasks: a lazy sequence."""
 
     def __init__(self, *items: Any) -> None:
         self._items = items

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("airflow_db")
 
 UPDATES = [{"component_id": COMPONENT_ID, "config": {"count": 3}}]
 
-#: Where the defaults are, around the arguments of a task.
+#: Where the defaults are set.
 PLACES = {
     "DAG": "with DAG('pay', schedule=None, default_args={defaults}):\n    {task}",
     "task group": (
@@ -39,7 +39,7 @@ from airflow_provider_wr.sensors.wr import WRRunSensor as Sensor
 
 
 def parse(tmp_path: Path, kind: str, place: str, defaults: dict[str, Any], arguments: str = "") -> tuple[Any, str]:
-    """Let Airflow parse a DAG of one task; return the bag, and what it warned of."""
+    """Let Airflow parse a DAG with one task; return the bag and the warnings."""
     task = TASKS[kind].format(arguments=arguments)
     with_defaults = TASKS[kind].format(arguments=f"{arguments}, default_args={defaults}")
     path = tmp_path / "pay.py"
@@ -53,7 +53,7 @@ def parse(tmp_path: Path, kind: str, place: str, defaults: dict[str, Any], argum
 
 
 def made(bag: Any) -> Any:
-    """Return the task, or the instance that Airflow makes of a mapped one."""
+    """Return the task, or an instance of a mapped one."""
     assert not bag.import_errors
     task = bag.dags["pay"].task_dict["task"]
     if (mapped := getattr(task, "expand_input", None)) is None:

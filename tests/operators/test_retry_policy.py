@@ -1,4 +1,4 @@
-"""A retry starts another run only where that cannot pay again."""
+"""A retry starts another run only if that cannot pay again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No run is started twice: every row of the table of what an earlier try may have recorded."""
+"""No run is started twice: all rows of the table in ``run_store.py``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RUN = "9e4c7b1a-1111-4222-8333-944455556666"
 TRIGGERED = TriggeredRun(RUN, "bull-1")
 AT = "2026-01-01T00:00:00+00:00"
 
-#: An Airflow retry keeps the task's max_tries, a clear raises it.
+#: A retry keeps the task's max_tries, a clear increases it.
 MAX_TRIES, AFTER_A_CLEAR = 2, 4
 
 RETRY = pytest.param(MAX_TRIES, id="retry")
@@ -43,7 +43,7 @@ CLEARED = pytest.param(AFTER_A_CLEAR, id="cleared")
 
 
 class Store(dict[str, Any]):
-    """Airflow's store for a task, in memory. What it keeps goes through JSON, as Airflow's does."""
+    """Airflow's state store of a task, in memory. Values go through JSON, as in Airflow's."""
 
     def set(self, key: str, value: Any) -> None:
         self[key] = json.loads(json.dumps(value))
@@ -53,7 +53,7 @@ class Store(dict[str, Any]):
 
 
 class Api:
-    """Answers for one run, and counts how often it was asked."""
+    """Answers for one run, and counts its reads."""
 
     def __init__(self, answer: str | Exception) -> None:
         self._answer = answer
@@ -137,7 +137,7 @@ def recorded_run(*, delivered: bool = False, want: RunRequest | None = None) -> 
         pytest.param("COMPLETED", MAX_TRIES, False, True, id="completed, retry"),
         pytest.param("COMPLETED", MAX_TRIES, True, True, id="completed and delivered, retry"),
         pytest.param("COMPLETED", AFTER_A_CLEAR, True, False, id="completed and delivered, cleared"),
-        # The user has not seen its result: the task was cleared while it waited, or after its time ran out.
+        # The user has not seen its result: the task was cleared while it waited, or after it timed out.
         pytest.param("COMPLETED", AFTER_A_CLEAR, False, True, id="completed, cleared"),
         pytest.param("FAILED", AFTER_A_CLEAR, False, False, id="failed, cleared"),
         pytest.param("CANCELED", AFTER_A_CLEAR, False, False, id="canceled, cleared"),
@@ -183,7 +183,7 @@ NOT_FOUND = Api(WRNotFoundError("gone"))
 @pytest.mark.parametrize("max_tries", [RETRY, CLEARED])
 @pytest.mark.parametrize("recorded", DOUBTS.values(), ids=DOUBTS)
 def test_not_knowing_stops(recorded: Callable[[], Store], max_tries: int) -> None:
-    """A clear stops, too: it may have come in the middle of the trigger, and then nobody knew of a doubt."""
+    """A clear fails, too: it may have come during the trigger, before anyone knew of the doubt."""
     with pytest.raises(WRTriggerUnknownError, match="whether a run started is not known") as stopped:
         find(recorded(), NOT_FOUND, max_tries=max_tries)
     assert isinstance(stopped.value, AirflowFailException)
@@ -317,7 +317,7 @@ def test_nothing_is_remembered(store: Store | None, durable: bool) -> None:
 def test_a_retry_after_a_clear_that_resumed_is_not_taken_for_another_clear() -> None:
     store = recorded_run()
     assert find(store, Api("EXECUTING"), max_tries=AFTER_A_CLEAR) is not None
-    # The run completes, the worker dies, and Airflow retries: the result is that run's, not a new one.
+    # The run completes, the worker dies, and Airflow retries: the task returns that run.
     assert find(store, Api("COMPLETED"), max_tries=AFTER_A_CLEAR) == ExistingRun(TRIGGERED, a_run("COMPLETED"))
 
 
@@ -363,7 +363,7 @@ def test_a_job_id_may_be_missing() -> None:
 
 
 class AwayStore(Store):
-    """Fails some times, as Airflow's does while its API server restarts."""
+    """Fails a few times, like Airflow's during a restart of its API server."""
 
     def __init__(self, error: Exception, times: int) -> None:
         super().__init__()
@@ -378,7 +378,7 @@ class AwayStore(Store):
 
 
 class Refused(Exception):
-    """As Airflow's own, for an answer of its API server."""
+    """Like Airflow's own error for an answer of its API server."""
 
     def __init__(self, status: int | None) -> None:
         super().__init__(str(status))
@@ -414,7 +414,7 @@ def test_a_doubt_that_cannot_be_stored_hides_nothing(pauses: list[float]) -> Non
     earlier.record_attempt(wanted())
     store._errors = [Refused(413)] * 2
     earlier.record_doubt()
-    assert store[KEY]["doubt_reported"] is False  # so the first clear stops and says so
+    assert store[KEY]["doubt_reported"] is False  # so the first clear fails, and reports it
 
 
 def test_a_run_that_cannot_be_stored_fails_nothing_and_a_retry_stops(

@@ -1,4 +1,4 @@
-"""Updates that may overlap: which DAGs are warned of when they are parsed, and what is not sent when they run."""
+"""Concurrent updates: warnings when a DAG is parsed, and updates that are refused when it runs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def choose():
 
 
 def parse(tmp_path: Path, of_dag: str, body: str) -> list[warnings.WarningMessage]:
-    """Let Airflow parse a DAG of these tasks, and return our warnings."""
+    """Let Airflow parse a DAG with these tasks, and return our warnings."""
     path = tmp_path / "pay.py"
     body = textwrap.indent(textwrap.dedent(body).strip(), "    ")
     path.write_text(f"{HEADER}\nwith DAG('pay', schedule=None, {of_dag}) as dag:\n{body}\n")
@@ -253,7 +253,7 @@ def test_airflow_finds_the_policy() -> None:
 
 
 class Counts:
-    """A task instance that counts others: what it is asked for, and as many as the test says."""
+    """A task instance that counts others: records the queries, and returns the test's numbers."""
 
     dag_id, task_id, run_id = "pay", "pay", "manual__1"
 

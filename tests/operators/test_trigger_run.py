@@ -1,4 +1,4 @@
-"""The operator that starts a run: how often, with which updates before, and what it leaves behind."""
+"""The operator that starts a run: how often, after which updates, and its XComs and logs."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_run_that_ended_before_the_wait_is_found(sandbox: Sandbox, way: str) -
 
 
 def test_the_xcoms_are_there_while_the_task_waits(serve: Serve) -> None:
-    """They are seen, in the database, when the read of the run comes in."""
+    """The XComs are in the database when the read of the run arrives."""
     seen: list[set[str]] = []
 
     def script(request: Request, peer: Peer) -> None:
@@ -154,7 +154,7 @@ def test_a_run_that_ends_otherwise_fails_the_task_and_is_left_as_an_xcom(
     assert len(sandbox.control.runs()) == 1
 
 
-#: How a run ends before anything is paid, after that, and how often a task with two retries then tries.
+#: How a run fails before or after it has paid, and how often a task with two retries then runs.
 FIRST_FAILS = "{'component_id': COMPONENT_ID, 'config': {'failWith': 'no route'}}"
 LAST_FAILS = "{'component_id': NOTIFY_ID, 'config': {'failWith': 'no route'}}"
 CANCELED = "{'component_id': COMPONENT_ID, 'config': {'cancelRun': 'enough'}}"
@@ -235,7 +235,7 @@ def test_time_runs_out_and_says_so(sandbox: Sandbox, way: str) -> None:
 def test_where_airflow_ends_the_wait_it_is_said_that_the_run_goes_on(
     sandbox: Sandbox, error: str, options: str, kind: type[BaseException]
 ) -> None:
-    """As it does, in these words, when no triggerer lives: then nothing of ours has a say before."""
+    """Airflow uses this text if no triggerer is alive, so that none of our code runs before."""
     done = run_tasks(
         f"""
         class Abandoned(WRTriggerRunOperator):
@@ -279,7 +279,7 @@ def test_where_airflow_ends_the_wait_for_a_run_that_has_completed_that_is_a_succ
 def test_a_worker_that_cannot_look_the_connection_up_hands_the_wait_back(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """Until the deadline: then the wait ends, and says why the run could not be read."""
+    """Until the deadline: then the wait ends, and reports why the run could not be read."""
     serve(lambda request, peer: peer.answer(200, run("COMPLETED")))
 
     def get_connection(conn_id: str) -> Any:
@@ -352,7 +352,7 @@ def test_a_retry_goes_on_with_the_run_that_an_earlier_try_started(sandbox: Sandb
     (started,) = sandbox.control.runs()
     assert done.xcoms["trigger"]["return_value"] == started["id"]
     assert str(done.xcoms["trigger"]["job_id"]).endswith("12345")
-    assert received(sandbox)["update"] == 1  # a run that is under way has its updates
+    assert received(sandbox)["update"] == 1  # an active run has its updates
 
 
 @remembers
@@ -557,7 +557,7 @@ def test_where_one_update_is_bad_none_is_sent_and_nothing_is_retried(sandbox: Sa
     ],
 )
 def test_what_renders_to_nothing_is_refused_by_name(sandbox: Sandbox, options: str) -> None:
-    """The connection has a workflow, and a run could be started without updates: neither is meant."""
+    """The connection has a workflow, and a run could start without updates, but neither was intended."""
     done = run_tasks(
         f"""
         from airflow.exceptions import AirflowSkipException

@@ -13,7 +13,7 @@ Start = Callable[..., str]
 
 @pytest.fixture
 def start(sandbox: Sandbox, connect: Connect) -> Start:  # noqa: F811
-    """A function that starts a run, with a config of its first component, and returns the run's id."""
+    """A function that starts a run, with this config for its first component, and returns its id."""
     connect(sandbox.url, api_key=sandbox.api_key, run_url=f"{sandbox.url}/runs/{{run_id}}")
 
     def start(**config: object) -> str:

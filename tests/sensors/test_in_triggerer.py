@@ -1,4 +1,4 @@
-"""What may start and end in the triggerer: what is known to be the same there, and nothing else."""
+"""What may start and end in the triggerer: only what is known to work the same there."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ HOLD: dict[str, Any] = {
     "silent_fail": True,
     "never_fail": True,
 }
-#: What is no setting, or has tests of its own, or warns that it is out of date.
+#: Not settings, or tested separately, or deprecated.
 OTHERS = {
     *("self", "args", "kwargs", "task_id", "dag", "task_group", "default_args", "sla", "resources"),
     *("email", "email_on_retry", "email_on_failure"),
@@ -95,7 +95,7 @@ OTHERS = {
 
 
 def make(dag: DAG | None = None, /, **options: Any) -> tuple[WRRunSensor, set[str]]:
-    """Return a sensor, and what was said when it was made."""
+    """Return a sensor, and the warnings of its constructor."""
     with warnings.catch_warnings(record=True) as caught, dag or DAG("waits", schedule=None):
         warnings.simplefilter("always")
         sensor = WRRunSensor(task_id="wait", **{"run_id": RUN_ID, **BOTH, **options})
@@ -107,7 +107,7 @@ def told(what: str, why: str) -> str:
 
 
 def start_of(sensor: WRRunSensor) -> dict[str, Any]:
-    """Return what the triggerer renders."""
+    """Return the fields as the triggerer renders them."""
     args = sensor.start_trigger_args
     assert args is not None
     assert args.trigger_kwargs is not None
@@ -133,7 +133,7 @@ def test_a_setting_that_only_a_worker_goes_by_needs_one(name: str, by: str) -> N
         sensor, said = make(default_args=given)
     else:
         sensor, said = make(DAG("waits", schedule=None, default_args=given))
-        if name == "params":  # they are the DAG's then
+        if name == "params":  # the same as the DAG's
             starts = True
 
     assert (sensor.start_from_trigger, sensor.end_from_trigger) == (starts, ends)
@@ -160,7 +160,7 @@ def test_the_tables_have_every_setting_of_this_airflow() -> None:
 
 
 def test_a_setting_that_nobody_knows_needs_a_worker() -> None:
-    """One that a later Airflow brings, or a method that was replaced."""
+    """An attribute of a later Airflow, or a replaced method."""
     sensor, _ = make()
     sensor.execute_complete = nothing  # type: ignore[method-assign,assignment]
 
@@ -185,7 +185,7 @@ def test_a_setting_that_nobody_knows_needs_a_worker() -> None:
         (' {{ ti.xcom_pull("up", key="it\'s") }}', " " + PULL.format("up", "it's", -1)),
         ("{{ ti.xcom_pull('up', map_indexes=-1) }}", PULL.format("up", "return_value", -1)),
         ("{{ ti.xcom_pull('mapped', map_indexes=2) }}", PULL.format("mapped", "return_value", 2)),
-        # What may be missing stands alone.
+        # A value that may be missing is the whole template.
         ("{{ dag_run.conf['run'] }}", "{{ dag_run.conf['run'] }}"),
         ("{{ dag_run.conf.run[0].id }}", "{{ dag_run.conf.run[0].id }}"),
         ("{{ params.run.x }}", "{{ params.run.x }}"),
@@ -304,11 +304,11 @@ def test_a_subclass_may_need_a_worker_so_it_has_one(kind: type[WRRunSensor], opt
 
 
 def read_to_the_end(dag: DAG) -> tuple[dict[str, Any], set[str]]:
-    """Return the sensor as Airflow keeps it, and what is said when the DAG's file was read to its end."""
+    """Return the sensor after Airflow has read the whole DAG file, and the warnings."""
     dag.fileloc = "/dags/waits.py"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        dag.resolve_template_files()  # Airflow calls it before it asks for anything
+        dag.resolve_template_files()  # Airflow calls this before it reads the properties
         warned = {str(each.message) for each in caught}
         kept = DagSerialization.to_dict(dag)["dag"]["tasks"]
         assert {str(each.message) for each in caught} == warned

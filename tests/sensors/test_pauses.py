@@ -23,7 +23,7 @@ BACKOFF = "poke_interval=1, exponential_backoff=True, timeout=36000"
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that sensors slept for, in no time."""
+    """The seconds that sensors slept for, with a fake sleep."""
     slept: list[float] = []
     airflow = sys.modules[BaseSensorOperator.__module__]
     monkeypatch.setattr(airflow, "time", SimpleNamespace(sleep=slept.append, monotonic=time.monotonic))
@@ -95,7 +95,7 @@ def test_a_poke_waits_out_what_the_api_asks_for(serve: Serve, slept: list[float]
 
 
 def next_pause(*, waited: float) -> float:
-    """Return the seconds for which a sensor that has waited for so long is rescheduled."""
+    """Return the seconds after which a sensor that has already waited for a while is rescheduled."""
     from airflow.exceptions import AirflowRescheduleException
 
     sensor: Any = WRRunSensor(

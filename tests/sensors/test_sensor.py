@@ -1,4 +1,4 @@
-"""The sensor in a DAG, in its three modes: they end alike, and "could not ask" is never "failed"."""
+"""The sensor in a DAG, in its three modes: same results, and "could not ask" is never "failed"."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=["poke", "deferred"])
 def quick_mode(request: pytest.FixtureRequest) -> str:
-    """Without the mode "reschedule", which ``dag.test()`` takes up again once a second."""
+    """Without the mode "reschedule", which ``dag.test()`` resumes only once per second."""
     return str(request.param)
 
 
@@ -145,7 +145,7 @@ def test_time_runs_out_as_it_does_for_every_sensor(start: Start, mode: str) -> N
 @pytest.mark.parametrize("option", ["soft_fail=True", "never_fail=True"])
 def test_a_timeout_skips_the_task_where_that_is_asked_for(start: Start, mode: str, option: str) -> None:
     states = wait(start(seconds=600), mode, f"timeout=0.4, {option}").states
-    # Airflow's own sensor does not cover its timeout by never_fail, so neither does ours in any mode.
+    # In Airflow's own sensors, never_fail does not apply to timeouts, so it does not in ours either.
     assert states == {"wait": "skipped" if option == "soft_fail=True" else "failed"}
 
 
@@ -166,7 +166,7 @@ def test_the_execution_timeout_holds_while_the_sensor_is_deferred(start: Start) 
 def test_where_airflow_ends_the_wait_it_is_said_that_the_run_goes_on(
     sandbox: Sandbox, start: Start, error: str, options: str, kind: type[BaseException]
 ) -> None:
-    """As it does, in these words, when no triggerer lives: then nothing of ours has a say before."""
+    """Airflow uses this text if no triggerer is alive, so that none of our code runs before."""
     run_id = start(seconds=600)
     done = run_tasks(
         f"""
@@ -185,7 +185,7 @@ def test_where_airflow_ends_the_wait_it_is_said_that_the_run_goes_on(
 
 
 def test_no_read_outlives_the_timeout(serve: Serve, mode: str) -> None:
-    """The API takes the request and says nothing, for longer than the sensor may wait."""
+    """The API accepts the request but does not answer within the sensor's timeout."""
 
     def script(request: Request, peer: Peer) -> None:
         peer.hang()
@@ -194,7 +194,7 @@ def test_no_read_outlives_the_timeout(serve: Serve, mode: str) -> None:
     started = time.monotonic()
     done = wait(RUN_ID, mode, "timeout=0.5")
     assert type(done.errors["wait"]) is AirflowSensorTimeout
-    assert time.monotonic() - started < 3.5  # on a slow machine; four attempts would take more
+    assert time.monotonic() - started < 3.5  # with a margin for slow machines; four attempts would take longer
 
 
 @pytest.mark.parametrize("error", ["Trigger timeout", "Trigger/execution timeout"])
@@ -217,8 +217,8 @@ def test_where_airflow_ends_the_wait_for_a_run_that_has_completed_that_is_a_succ
 
 
 def test_a_run_that_completes_before_a_worker_is_free_to_say_that_time_ran_out_is_a_success(serve: Serve) -> None:
-    """The trigger's last look has seen it EXECUTING; the worker's sees it COMPLETED."""
-    statuses = iter(["EXECUTING"] * 3)  # the poke that defers, the trigger's first look, and its last
+    """The trigger's final read shows EXECUTING, the worker's shows COMPLETED."""
+    statuses = iter(["EXECUTING"] * 3)  # the poke that defers, the trigger's first read, and its final read
 
     def script(request: Request, peer: Peer) -> None:
         if request.is_stream:
@@ -233,7 +233,7 @@ def test_a_run_that_completes_before_a_worker_is_free_to_say_that_time_ran_out_i
 
 
 def test_a_run_that_ends_unseen_is_seen_at_the_deadline(serve: Serve, mode: str) -> None:
-    """The last poke is at the deadline, whatever the interval; the stream tells nothing."""
+    """The last poke is at the deadline, whatever the interval; the stream has no events."""
     started = time.monotonic()
     seconds = 2.0
 
@@ -247,7 +247,7 @@ def test_a_run_that_ends_unseen_is_seen_at_the_deadline(serve: Serve, mode: str)
     started = time.monotonic()
     options = MODES[mode].replace("poke_interval=0.05", "poke_interval=60")
     done = run_tasks(f"WRRunSensor(task_id='wait', run_id={RUN_ID!r}, {options}, timeout={seconds})")
-    if done.states == {"wait": "failed"}:  # looked at a moment too early
+    if done.states == {"wait": "failed"}:  # the poke before was slightly too early
         raise AssertionError(done.errors)
     assert time.monotonic() - started < 30
 
@@ -256,7 +256,7 @@ def test_a_run_that_was_never_reached_does_not_go_on(connect: Connect, mode: str
     connect(f"http://127.0.0.1:{free_port()}", run_url="https://dashboard.example/{run_id}")
     error = wait(RUN_ID, mode, "timeout=0.3").errors["wait"]
     assert type(error) is AirflowSensorTimeout
-    # Airflow 2.11 does not tell a later poke of the first.
+    # Airflow 2.11 cannot tell the first poke from later ones.
     never = "could not be" if mode == "reschedule" and AIRFLOW_V_3_0_PLUS else "was never"
     text = str(error)
     assert text.startswith(f"Sensor has timed out after 0.3 s; run {RUN_ID} {never} reached: cannot connect: ")
@@ -369,7 +369,7 @@ def test_a_poke_does_not_pass_over_the_moment_when_a_run_should_be_visible(
 def test_a_connection_that_cannot_be_looked_up_just_now_is_waited_for(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, options: str
 ) -> None:
-    """Airflow 3 calls it "not defined", which ends no wait that has found it before."""
+    """Airflow 3 reports "not defined". If the connection was found before, the wait continues."""
     if "reschedule" in options and not AIRFLOW_V_3_0_PLUS:
         pytest.skip("Airflow 2.11 does not tell a later poke of the first, and has no such answer")
     statuses = iter(["EXECUTING", "EXECUTING"])
@@ -465,7 +465,7 @@ def test_what_airflow_lacks_is_warned_of_and_done_in_a_worker(what: str, recwarn
 
 def test_no_link_is_pushed_without_a_run_url(serve: Serve) -> None:
     serve(lambda request, peer: peer.answer(200, run("COMPLETED")))
-    # Airflow itself pushes what get_link() returned.
+    # Airflow itself pushes the result of get_link().
     assert wait(RUN_ID, "poke").xcoms["wait"].get("wr_run_url", "") == ""
 
 

@@ -1,4 +1,4 @@
-"""Whatever the API answers, a trigger's event is one that Airflow can keep."""
+"""Whatever the API answers, Airflow can store the trigger's event."""
 
 from __future__ import annotations
 

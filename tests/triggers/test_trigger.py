@@ -1,4 +1,4 @@
-"""The trigger: one event, whatever happens; nothing in it that should not be stored; nothing left behind."""
+"""The trigger: one event, whatever happens, which contains no secrets, and no resources left open."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_the_event_says_what_kept_us_from_knowing(
     error = WaitEnd.from_event(payload).error
     assert type(error) is kind
     assert (error.status_code, error.errors) == (status, [{"code": "C", "message": "Invalid API key"}])
-    # In the worker, the error says what it would have said there.
+    # The worker raises the same error as without deferring.
     with pytest.raises(kind) as caught, WRHook() as hook:
         await asyncio.to_thread(hook.wait_for_run, RUN_ID)
     assert str(error) == str(caught.value)
@@ -138,7 +138,7 @@ async def test_an_unknown_connection_is_left_to_airflow() -> None:
 async def test_a_connection_that_the_worker_has_found_is_waited_for(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Airflow 3 calls a connection whose lookup fails "not defined": that ends no wait."""
+    """Airflow 3 reports "not defined" for a failed lookup: the wait continues."""
     serve(lambda request, peer: _completed(request, peer, {"id": "1", "module": "M", "status": "COMPLETED"}))
     look_up = BaseHook.get_connection
     errors: list[Exception] = [AirflowNotFoundException("isn't defined"), RuntimeError("503")]
@@ -227,11 +227,11 @@ async def test_the_trigger_ends_the_task_itself_where_it_is_told_to(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO", "airflow_provider_wr")
-    # Only a triggerer can store XComs, which tests/e2e has; here, what it would store.
+    # Only a real triggerer can store XComs (see tests/e2e); here, check what it would store.
     stored: dict[str, Any] = {}
 
     def store(key: str, value: Any, **place: Any) -> None:
-        # What is said after the XComs are stored may come too late for the task's log.
+        # Lines after the XComs are stored may come too late for the task's log.
         assert caplog.messages[-1].startswith(f"run {RUN_ID} ended COMPLETED")
         stored[key] = (value, place)
 

@@ -1,4 +1,4 @@
-"""The event by which a trigger reports to its task: a contract that both ends keep."""
+"""The event of a trigger: a contract between trigger and task."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ FACTS: dict[str, Any] = {
     "retry_after": 1.5,
 }
 
-#: What no error of ours has: a last guard for what an event must not hold.
+#: Values that our errors never have: the last safeguard for events.
 TOO_ODD: dict[str, Any] = {"errors": [{"code": "a\0b", "message": "\ud800"}], "retry_after": 2**64}
 
-#: A wait triggers nothing, and returns the run however it ended.
+#: Errors that a wait never raises: it starts nothing, and returns the run whatever its status.
 NOT_OF_A_WAIT = (
     WRTriggerUnknownError,
     WRRunEndedError,
