@@ -1,7 +1,7 @@
 """
 The tests on other versions of Airflow and Python: ``make test-matrix``.
 
-All that is installed is pinned in ``dev/``, so that no new release breaks a test here.
+All versions are pinned in ``dev/``, so that no new release breaks a test.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # nor where CI is set: the table names them
 nox.options.report = str(RESULTS / "report.json")
 
-# pyenv runs only what is switched on.
+# pyenv runs only activated versions.
 PYENV = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
 if PYENV.is_dir():
     os.environ["PYENV_VERSION"] = ":".join(sorted(each.name for each in PYENV.iterdir()))
@@ -41,7 +41,7 @@ if PYENV.is_dir():
     [nox.param(*leg, id=leg[0], tags=[leg[0]]) for leg in LEGS],
 )
 def airflow(session: nox.Session, airflow: str, resolution: str, constraints: str) -> None:
-    """Run all tests but those of a running Airflow, which are for the newest one."""
+    """Run all tests except those with a running Airflow, which need the newest version."""
     counts = RESULTS / f"{airflow}.xml"
     counts.unlink(missing_ok=True)
     session.install(
@@ -74,7 +74,7 @@ def print_table(sessions: list[dict[str, Any]]) -> None:
 
 
 def counted(junit: Path) -> str:
-    """Return how many tests ended how; nothing when none was run."""
+    """Return the numbers of passed, failed and skipped tests; empty if none was run."""
     if not junit.exists():
         return ""
     (suite,) = ElementTree.parse(junit).getroot()  # noqa: S314 - pytest wrote it just now

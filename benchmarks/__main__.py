@@ -23,7 +23,7 @@ RESULTS = Path(__file__).with_name("results.json")
 
 
 def machine() -> dict[str, Any]:
-    """Say what the numbers were measured on."""
+    """Describe the machine and the versions."""
     return {
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
@@ -34,7 +34,7 @@ def machine() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run what is named on the command line, or all."""
+    """Run the benchmarks named on the command line, or all."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in sys.argv[1:] or NAMES:
         print(f"\n{name}")

@@ -1,7 +1,7 @@
 """
-How many requests an hour of waiting for one run sends to the API, ours against polling.
+Count the requests for one hour of waiting, compared to polling.
 
-The rules of waiting do no I/O, so the real ones run here against a clock that is turned by hand.
+The rules of waiting do no I/O, so they run here with a fake clock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def streaming(*, cut_after: float | None) -> int:
     """
     Wait for an hour on the stream; returns the requests.
 
-    :param cut_after: seconds after which something on the way cuts a stream; None for never.
+    :param cut_after: seconds after which a stream is cut; None for never.
     """
     now = 0.0
     requests = 0
@@ -45,7 +45,7 @@ def streaming(*, cut_after: float | None) -> int:
 
 
 def polling(interval: float) -> int:
-    """Ask every ``interval`` seconds for an hour; returns the requests."""
+    """Poll every ``interval`` seconds for an hour; returns the requests."""
     return 1 + int(HOUR / interval)
 
 

@@ -1,5 +1,5 @@
 """
-The ways to wait for many runs in one process that the benchmark ``waiting`` compares.
+The clients that the benchmark ``waiting`` compares.
 
 Each is a function of the server's URL and the ids of the runs; it calls ``ended(run_id)`` when a wait is over.
 """
@@ -27,7 +27,7 @@ PATH = "/v1/sdk/workflows/executions/"
 
 
 class _Connection:
-    """One connection, and no more parsing than its user asks for."""
+    """One connection, with minimal parsing."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -38,7 +38,7 @@ class _Connection:
 
 
 async def bare(url: str, run_ids: Sequence[str], ended: Ended) -> None:
-    """Bare asyncio sockets (``asyncio.open_connection``) that do the same work: the floor."""
+    """The same work with plain asyncio sockets (``asyncio.open_connection``): the lower bound."""
     parts = urlsplit(url)
     reads = asyncio.Semaphore(16)
     idle: list[_Connection] = []
@@ -72,7 +72,7 @@ async def bare(url: str, run_ids: Sequence[str], ended: Ended) -> None:
 
 
 async def aiohttp_alone(url: str, run_ids: Sequence[str], ended: Ended) -> None:
-    """The same work with the least that ``aiohttp`` allows: what there is to add to."""
+    """The same work with minimal ``aiohttp`` code: the lower bound for an ``aiohttp`` client."""
     headers = {"X-Api-Key": "ws_k"}
     reads = asyncio.Semaphore(16)
     connector = aiohttp.TCPConnector(limit=0)
@@ -102,7 +102,7 @@ async def shared(url: str, run_ids: Sequence[str], ended: Ended) -> None:
 
 
 async def own(url: str, run_ids: Sequence[str], ended: Ended) -> None:
-    """``WRRunTrigger``, each with a session of its own."""
+    """``WRRunTrigger``, each with its own session."""
     await _triggers(url, {run_id: f"wr_benchmark_{number}" for number, run_id in enumerate(run_ids)}, ended)
 
 

@@ -1,5 +1,5 @@
 """
-How soon the next task starts once a run has ended, in every mode of waiting, on an idle Airflow.
+The delay from the end of a run to the start of the next task, in every mode of waiting, on an idle Airflow.
 
 A real Airflow waits for runs of the sandbox, one at a time, and for the same runs with a trigger that polls.
 """
@@ -33,7 +33,7 @@ MODES = (
 def main() -> list[dict[str, Any]]:
     """Measure all, print a table, and return its rows."""
     seen: dict[str, list[float]] = {mode: [] for mode in MODES}
-    # Slow enough that every wait has begun when the run ends: about 10 s.
+    # Slow enough that every wait has started before the run ends: about 10 s.
     with Sandbox(speed=0.1) as sandbox, tempfile.TemporaryDirectory() as home:
         env = {
             "AIRFLOW_CONN_WR_DEFAULT": json.dumps(sandbox.connection),

@@ -1,7 +1,7 @@
 """
-What a provider adds to the import of a DAG file that uses it: time, and modules loaded.
+The import cost of a provider in a DAG file: time and number of modules.
 
-Each import runs in a fresh process, after ``airflow.sdk``, which every DAG file imports; the kinds take turns.
+Each import runs in a fresh process, after ``airflow.sdk``, which every DAG file imports. Providers alternate.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A trigger of the kind other providers ship, to compare with: it asks every few seconds."""
+"""A polling trigger, like those of other providers, for comparison."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 class PollingTrigger(BaseTrigger):
     """
-    Asks for a run, with a session for each question, until it is COMPLETED.
+    Polls a run, with a new session each time, until it is COMPLETED.
 
     :param url: of the run's details.
-    :param interval: seconds between two questions.
+    :param interval: seconds between two polls.
     """
 
     def __init__(self, url: str, interval: float = 5.0) -> None:

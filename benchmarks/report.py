@@ -1,4 +1,4 @@
-"""Turns the results into the tables and the chart of ``docs/performance.md``."""
+"""Write the tables and the chart of ``docs/performance.md`` from the results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLIENTS = {
 
 
 def write(results: dict[str, Any]) -> None:
-    """Put each table between its marks in the page, and draw the chart."""
+    """Put each table between its markers in the page, and draw the chart."""
     page = DOCS / "performance.md"
     text = page.read_text()
     for name, table in _tables(results).items():

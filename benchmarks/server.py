@@ -1,5 +1,5 @@
 """
-A White Rabbit that costs as little as possible, so that a benchmark measures its client.
+A minimal White Rabbit server, so that benchmarks measure the client.
 
 It answers a run's details and its stream of events over bare asyncio sockets, in a process of its own. It runs
 through its events once all streams are open, and notes when it sent each terminal one.
@@ -55,7 +55,7 @@ def _run(run_id: str, status: str) -> bytes:
 
 @dataclass
 class Counts:
-    """What the server has seen since it started."""
+    """The server's statistics since it started."""
 
     connections: int = 0
     requests: int = 0
@@ -103,7 +103,7 @@ async def _play(counts: Counts, runs: int, seconds: float) -> None:
             alive = time.monotonic()
             for stream in counts.streams.values():
                 stream.write(b"7\r\n:ping\n\n\r\n")
-    await asyncio.sleep(1)  # a client that opened its last stream reads that run once more
+    await asyncio.sleep(1)  # after it opened its last stream, a client reads that run once more
     begin = time.monotonic()
     for number in range(1, EVENTS + 1):
         for position, run_id in enumerate(list(counts.known)):

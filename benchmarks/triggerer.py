@@ -1,5 +1,5 @@
 """
-A real Airflow triggerer's runner process with many of our triggers: does its event loop stay responsive?
+Measure how responsive the event loop of a real triggerer process stays with many of our triggers.
 
 One trigger measures how late the loop wakes it; the others wait for runs of the benchmark's server. The same is
 measured with as many triggers that do nothing, to see what Airflow itself takes to start and end them.
@@ -27,7 +27,7 @@ from benchmarks.server import serve
 
 TRIGGERS = 1000
 
-#: How often it is measured.
+#: Number of measurements.
 TURNS = 3
 
 #: Seconds over which the events of a run are spread.
@@ -35,7 +35,7 @@ SECONDS = 20.0
 
 
 class TimedRunTrigger(WRRunTrigger):
-    """Says in its event when it fired; ``time.monotonic`` is one clock for all processes of a machine."""
+    """Reports in its event when it fired; ``time.monotonic`` is the same clock for all processes of a machine."""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return f"{__name__}.TimedRunTrigger", super().serialize()[1]
@@ -48,7 +48,7 @@ class TimedRunTrigger(WRRunTrigger):
 
 class LateTrigger(BaseTrigger):
     """
-    Wakes every 5 ms until ``file`` is there, and says how late it was at the most, in seconds.
+    Wakes every 5 ms until ``file`` exists, and reports its maximum delay in seconds.
 
     Also without the pauses of Python's garbage collector, which walks all objects, most of them Airflow's.
     """
@@ -93,7 +93,7 @@ class IdleTrigger(BaseTrigger):
 
 
 class _Supervisor(TriggerRunnerSupervisor):
-    """Runs the triggers that it is given, without a database."""
+    """Runs the given triggers without a database."""
 
     def load_triggers(self) -> None:
         pass

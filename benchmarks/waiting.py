@@ -1,5 +1,5 @@
 """
-What it costs to wait for many runs in one process: CPU, memory, delay, connections and requests.
+The cost of waiting for many runs in one process: CPU, memory, delay, connections and requests.
 
 The clients take turns in one go, each in a fresh process and for the same runs; the server is in another. A row is
 the median of three turns, column by column: a machine has other things to do.
@@ -31,17 +31,17 @@ RUNS = (100, 500, 2000, 5000)
 #: Seconds over which the events of a run are spread.
 SECONDS = 12.0
 
-#: A thread for each run, and a session for each run, are not tried beyond this.
+#: Maximum number of runs for clients with a thread or a session for each run.
 MOST_OF_THEIR_OWN = 500
 
-#: How often each client is measured.
+#: Number of measurements of each client.
 TURNS = 3
 
 
 @dataclass(frozen=True)
 class Result:
     """
-    What one client cost.
+    The cost of one client.
 
     :param cpu_us: microseconds of CPU for each event.
     :param memory_kb: resident memory for each run, in kB.
@@ -60,7 +60,7 @@ class Result:
 
 
 def measure(client: str, runs: int) -> Result:
-    """Measure one client in a process of its own."""
+    """Measure one client in a new process."""
     with serve(runs, SECONDS) as server:
         command = [sys.executable, "-m", "benchmarks.waiting", client, str(runs), server.url]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=600)
@@ -85,7 +85,7 @@ def _wait(client: str, runs: int, url: str) -> dict[str, Any]:
     def ended(run_id: str) -> None:
         ended_at[run_id] = time.monotonic()
 
-    # What is loaded on first use belongs to no run; a line in the log costs what the user's logging costs.
+    # Load lazily imported modules first. Logging is off, since its cost depends on the user's configuration.
     os.environ["AIRFLOW_CONN_WR_WARM_UP"] = json.dumps({"conn_type": "wr", "password": "ws_benchmark"})
     Endpoint.load("wr_warm_up")
     asyncio.run(triggers.load_hooks())

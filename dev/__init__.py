@@ -1,1 +1,1 @@
-"""Tools for those who work on the provider; not part of the package that users install."""
+"""Development tools, not part of the published package."""

@@ -15,26 +15,26 @@ T = TypeVar("T")
 
 
 class AirflowApi:
-    """Talks to the Airflow at ``url``, which must take everyone for an admin.
+    """Talks to the Airflow at ``url``, which must treat everyone as an admin.
 
-    Every method raises ``requests.HTTPError`` when Airflow does not answer with success.
+    Every method raises ``requests.HTTPError`` if Airflow answers with an error.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._session = requests.Session()
-        self._session.trust_env = False  # no proxy between us and our own machine
+        self._session.trust_env = False  # do not use a proxy for this machine
 
     def close(self) -> None:
-        """Close the connections; Airflow's server would wait for them when it stops."""
+        """Close the connections, which Airflow's server would wait for when it stops."""
         self._session.close()
 
     def health(self) -> dict[str, str]:
-        """Return the status of each component that Airflow watches: ``healthy`` or not."""
+        """Return the health of each component: ``healthy`` or not."""
         return {name: part["status"] for name, part in self._get("/monitor/health").items()}
 
     def triggerers(self) -> set[int]:
-        """Return the ids of the triggerers that are alive: those whose heartbeat is not old."""
+        """Return the ids of the triggerers with a recent heartbeat."""
         return {job["id"] for job in self._get("/jobs", job_type="TriggererJob", is_alive=True)["jobs"]}
 
     def dags(self) -> list[Json]:
@@ -42,12 +42,12 @@ class AirflowApi:
         return list(self._get("/dags", limit=100, exclude_stale=False)["dags"])
 
     def make_pool(self, name: str, slots: int, *, include_deferred: bool) -> None:
-        """Make a pool."""
+        """Create a pool."""
         body = {"name": name, "slots": slots, "include_deferred": include_deferred}
         self._call("POST", "/pools", json=body)
 
     def import_errors(self) -> list[Json]:
-        """Return what went wrong with DAG files: ``filename`` and ``stack_trace`` of each."""
+        """Return the import errors of DAG files: ``filename`` and ``stack_trace`` of each."""
         return list(self._get("/importErrors")["import_errors"])
 
     def trigger(self, dag_id: str, conf: Json | None = None) -> str:
@@ -56,7 +56,7 @@ class AirflowApi:
         return str(self._call("POST", f"/dags/{dag_id}/dagRuns", json=body).json()["dag_run_id"])
 
     def dag_run(self, dag_id: str, run_id: str) -> Json:
-        """Return the DAG run as it is now; its ``state`` is what most callers want."""
+        """Return a DAG run, with its ``state``."""
         return self._get(f"/dags/{dag_id}/dagRuns/{run_id}")
 
     def dag_runs(self, dag_id: str) -> list[Json]:
@@ -73,7 +73,7 @@ class AirflowApi:
         return list(self._get(_tasks(dag_id, run_id), limit=100)["task_instances"])
 
     def task_instance(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Json:
-        """Return one task instance as it is now; ``map_index`` is -1 for a task that is not mapped."""
+        """Return one task instance; ``map_index`` is -1 for a task that is not mapped."""
         mapped = "" if map_index < 0 else f"/{map_index}"
         return self._get(f"{_tasks(dag_id, run_id)}/{task_id}{mapped}")
 
@@ -89,12 +89,12 @@ class AirflowApi:
     def messages(
         self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1
     ) -> list[Json | str]:
-        """Return what ``log`` does, with all that is known of each message."""
+        """Return the same as ``log``, with all fields of each message."""
         path = f"{_tasks(dag_id, run_id)}/{task_id}/logs/{try_number}"
         return list(self._get(path, map_index=map_index, full_content=True)["content"])
 
     def links(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, str | None]:
-        """Return the task's extra links: name to URL, None while there is none."""
+        """Return the task's extra links: name to URL, or None."""
         path = f"{_tasks(dag_id, run_id)}/{task_id}/links"
         return dict(self._get(path, map_index=map_index)["extra_links"])
 
@@ -104,10 +104,10 @@ class AirflowApi:
         self._call("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
 
     def wait_for(self, predicate: Callable[[], T], timeout: float, what: str, interval: float = 0.25) -> T:
-        """Call ``predicate`` every ``interval`` seconds until what it returns is true, and return that.
+        """Call ``predicate`` every ``interval`` seconds until its result is true, and return it.
 
         :param timeout: seconds, after which TimeoutError is raised
-        :param what: what is waited for, for the error's text
+        :param what: the awaited condition, for the error message
         """
         deadline = time.monotonic() + timeout
         while not (result := predicate()):

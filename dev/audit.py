@@ -1,4 +1,4 @@
-"""Looks for known faults in the pinned versions: ``make audit``."""
+"""Check the pinned versions for known vulnerabilities: ``make audit``."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import sys
 
 PIP_AUDIT = "pip_audit --requirement dev/constraints.txt --no-deps --disable-pip --format json"
 
-#: In the last line of what pip-audit says, where the index does not answer.
+#: In the last line of pip-audit's output if the index does not answer.
 NO_ANSWER = ("requests.exceptions.", "pip_audit._service.interface.ServiceError", "your network may be blocking")
 
 
 def verdict(code: int, report: str, log: str) -> tuple[int, str]:
     """
-    Judge how pip-audit ended, which is content with an index that knows nothing.
+    Evaluate the result of pip-audit, which accepts an index without any vulnerability data.
 
     :param code: its exit status.
-    :param report: the JSON that it printed; empty where it broke off.
-    :param log: what else it printed.
+    :param report: its JSON output; empty if it failed.
+    :param log: its other output.
 
-    Returns the exit status of ours and what to say: 0 where no fault is known, or where the index cannot be asked.
+    Returns our exit status and a message: 0 without known vulnerabilities, or if the index does not answer.
     """
     if not report:
         last = log.rstrip().rpartition("\n")[2]

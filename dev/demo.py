@@ -29,12 +29,12 @@ PROGRESS = re.compile(r"(CREATED|EXECUTING|COMPLETED|FAILED|CANCELED) \| .*")
 
 
 class DemoFailed(Exception):
-    """The DAGs ran, but did not do what they should."""
+    """The DAGs ran, but with wrong results."""
 
 
 @dataclass(frozen=True)
 class SandboxFacts:
-    """What the sandbox tells when it listens."""
+    """The sandbox's output once it listens."""
 
     url: str
     api_key: str
@@ -48,19 +48,19 @@ class SandboxFacts:
         return json.dumps({"conn_type": "wr", "host": self.url, "password": self.api_key, "extra": extra})
 
     def run_url(self, run_id: str) -> str:
-        """Return the address of a run's page."""
+        """Return the URL of a run's page."""
         return f"{self.url}/runs/{run_id}"
 
 
 @dataclass
 class Checks:
-    """Counts what turned out as it should, and says so."""
+    """Counts and prints checks."""
 
     passed: int = 0
     failed: int = 0
 
     def expect(self, what: str, actual: object, expected: object = True) -> None:
-        """Print whether ``actual`` is as ``expected``."""
+        """Print whether ``actual`` equals ``expected``."""
         if actual == expected:
             self.passed += 1
             print(f"    ok    {what}")
@@ -71,7 +71,7 @@ class Checks:
 
 @dataclass
 class DagRun:
-    """One run of an example DAG, told on the terminal as it goes."""
+    """One run of an example DAG, whose progress is printed."""
 
     airflow: LocalAirflow
     dag_id: str
@@ -88,7 +88,7 @@ class DagRun:
         self.was_deferred_without_process = False
 
     def follow(self) -> None:
-        """Tell what happens until the DAG run ends."""
+        """Print the progress until the DAG run ends."""
         state = self.airflow.wait_for(self._step, timeout=90, what=f"the end of {self.dag_id}")
         self._tell("DAG run", state)
         if state != "success":
@@ -105,7 +105,7 @@ class DagRun:
         return list(self.airflow.links(self.dag_id, self.run_id, task_id).values())
 
     def _step(self) -> str | None:
-        """Tell what is new; return the DAG run's state once it has ended."""
+        """Print what is new; return the DAG run's state once it has ended."""
         state = str(self.airflow.dag_run(self.dag_id, self.run_id)["state"])
         for task in self.airflow.task_instances(self.dag_id, self.run_id):
             task_id, task_state = task["task_id"], task["state"]
@@ -122,7 +122,7 @@ class DagRun:
         log = self.airflow.log(self.dag_id, self.run_id, self.waiting_task)
         lines = [match.group() for match in PROGRESS.finditer(log)]
         for line, before in list(zip(lines, ["", *lines], strict=False))[self.progress_lines :]:
-            if line != before:  # the worker and the triggerer both begin with what they find
+            if line != before:  # both the worker and the triggerer log the initial progress
                 self._tell(self.waiting_task, f"  {line[:100]}")
         self.progress_lines = len(lines)
 
@@ -131,7 +131,7 @@ class DagRun:
 
 
 def start_sandbox(processes: Processes, *options: str) -> SandboxFacts:
-    """Start the sandbox and return what it prints once it listens."""
+    """Start the sandbox and return its output once it listens."""
     command = [sys.executable, "-m", "airflow_provider_wr.sandbox", "--port", "0", *options]
     processes.start("sandbox", command, os.environ)
     deadline = time.monotonic() + 30
@@ -184,7 +184,7 @@ def demonstrate_trigger_and_wait(airflow: LocalAirflow, sandbox: SandboxFacts, c
 
 
 def check_wait(dag_run: DagRun, sandbox: SandboxFacts, run_id: str, checks: Checks) -> None:
-    """Check how a DAG run waited for its White Rabbit run."""
+    """Check how a DAG run waited for its run."""
     task_id = dag_run.waiting_task
     checks.expect(f"{task_id} was deferred, with no worker serving it", dag_run.was_deferred_without_process)
     checks.expect(f"{task_id} logged the run's progress", dag_run.progress_lines > 0)
@@ -218,7 +218,7 @@ def demonstrate(home: Path, *, keep: bool) -> int:
 
 
 def wait_for_ctrl_c(airflow: LocalAirflow, run_urls: list[str]) -> None:
-    """Say where to look and wait for SIGINT, for as long as all components run."""
+    """Print the URLs, and wait for SIGINT or the end of a component."""
     print(f"\nAirflow:  {airflow.url} (the other example DAGs are there to be triggered)")
     for url in run_urls:
         print(f"Run page: {url}")
@@ -228,7 +228,7 @@ def wait_for_ctrl_c(airflow: LocalAirflow, run_urls: list[str]) -> None:
 
 
 def main() -> int:
-    """Run the demo in a folder of its own, print the verdict and return the exit code."""
+    """Run the demo in a new folder, print the result and return the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
@@ -253,7 +253,7 @@ def main() -> int:
 
 
 def remove(home: Path) -> None:
-    """Remove the folder of a demo, and the one around it unless another demo has its folder there."""
+    """Remove the folder of a demo, and its parent if it is empty."""
     shutil.rmtree(home)
     with suppress(OSError):
         home.parent.rmdir()

@@ -1,4 +1,4 @@
-"""A real Airflow 3 of its own, for the demo and for tests."""
+"""Run a real Airflow 3, for the demo and for tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Airflow's own command, in the Python that runs here.
+#: Airflow's command, in the current Python environment.
 COMMAND = (sys.executable, "-m", "airflow")
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -44,7 +44,7 @@ class TaskProcess:
 
 
 class LocalAirflow(AirflowApi):
-    """A context manager for an Airflow with its own folder, database, ports and secrets.
+    """A context manager for an isolated Airflow with its own folder, database, ports and secrets.
 
     On exit, and when its owner dies in any way, every process that belongs to it ends. After an error
     the last lines of every log are printed and the folder is left for reading; removing it is up to the
@@ -110,7 +110,7 @@ class LocalAirflow(AirflowApi):
         self._processes.__exit__(kind, error, traceback)
 
     def start(self, component: str, name: str | None = None, *options: str) -> None:
-        """Start a component, under another ``name`` if there is more than one of it."""
+        """Start a component; ``name`` distinguishes several of the same kind."""
         command = [*self._command, component, *OPTIONS.get(component, ()), *options]
         self._processes.start(name or component, command, self.env)
 
@@ -138,7 +138,7 @@ class LocalAirflow(AirflowApi):
         ]
 
     def wait_ready(self, timeout: float = 120.0) -> None:
-        """Wait until every component that Airflow watches is healthy and every DAG file is parsed.
+        """Wait until all components are healthy and all DAG files are parsed.
 
         :param timeout: seconds, after which TimeoutError is raised
         :raise RuntimeError: when a component ended or a DAG file cannot be imported
@@ -147,7 +147,7 @@ class LocalAirflow(AirflowApi):
         self.wait_for(self._is_parsed, timeout, "the DAGs to be parsed")
 
     def wait_for(self, predicate: Callable[[], T], timeout: float, what: str, interval: float = 0.25) -> T:
-        """Wait as ``AirflowApi.wait_for`` does, but no longer than every component is running."""
+        """Like ``AirflowApi.wait_for``, but fail as soon as a component has ended."""
 
         def checked() -> T:
             self._processes.check()
@@ -179,7 +179,7 @@ def dag_files(folder: Path) -> set[str]:
 
 
 def children(process: psutil.Process) -> list[psutil.Process]:
-    """Return the child processes; none when the process has just ended."""
+    """Return the child processes; none if the process has ended."""
     try:
         return list(process.children())
     except psutil.NoSuchProcess:
@@ -187,15 +187,15 @@ def children(process: psutil.Process) -> list[psutil.Process]:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on at this moment."""
+    """Return a free TCP port of the loopback interface."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
 def environment(home: Path, dags: Path, port: int) -> dict[str, str]:
-    """Return the environment of the components: ours, without what concerns another Airflow."""
+    """Return the environment of the components: ours, without variables for another Airflow."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    inherited.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling all of Airflow anew doubles the time to start
+    inherited.pop("PYTHONDONTWRITEBYTECODE", None)  # recompiling all of Airflow doubles the startup time
     loopback = f"127.0.0.1,localhost,{os.environ.get('NO_PROXY') or os.environ.get('no_proxy') or ''}"
     settings = {
         "API__HOST": "127.0.0.1",
@@ -208,7 +208,7 @@ def environment(home: Path, dags: Path, port: int) -> dict[str, str]:
         "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-        "CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default one asks the name server
+        "CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default needs a name server
         "CORE__LOAD_EXAMPLES": False,
         "CORE__PARALLELISM": 8,
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": True,
@@ -222,7 +222,7 @@ def environment(home: Path, dags: Path, port: int) -> dict[str, str]:
         "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": 1,
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.3,
         "TRIGGERER__JOB_HEARTBEAT_SEC": 1,
-        "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,  # a worker may notice only then that its task has ended
+        "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,  # a worker may notice the end of its task only then
     }
     return {
         **inherited,

@@ -1,4 +1,4 @@
-"""A PostgreSQL of its own, for an Airflow with more processes than SQLite bears."""
+"""Run a PostgreSQL server, for an Airflow with more processes than SQLite can handle."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE = 60.0
 
 
 def find_programs() -> Path | None:
-    """Return the folder with the programs of Debian's newest server here; None where none is installed."""
+    """Return the folder with the programs of the newest server that Debian has installed; None without one."""
     servers = Path("/usr/lib/postgresql").glob("*/bin/postgres")
     return max((server.parent for server in servers), key=lambda folder: int(folder.parent.name), default=None)
 
@@ -60,7 +60,7 @@ class Postgres:
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
             "max_connections": 200,
-            "fsync": "off",  # what it holds need not survive a crash of the machine
+            "fsync": "off",  # the data need not survive a crash of the machine
         }
         options = [f"--{name}={value}" for name, value in settings.items()]
         server = [f"{self._programs}/postgres", "-D", f"{self._home}/data", *options]
@@ -75,7 +75,7 @@ class Postgres:
 
     def stop(self) -> None:
         """End the server, whoever is connected. What it holds is kept."""
-        self._processes.kill("postgres", signal.SIGINT)  # at a SIGTERM it would wait for its clients
+        self._processes.kill("postgres", signal.SIGINT)  # SIGTERM would wait for its clients
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Processes that cannot outlive their owner.
+"""Run processes that cannot outlive their owner.
 
 A descendant may leave its ancestor's process group (a task of Airflow does) or session (a command of
 the BashOperator does), and has no traceable ancestor left once its parent died. What every descendant
@@ -38,7 +38,7 @@ def marked(mark: str) -> list[psutil.Process]:
         try:
             if process.environ().get(MARK, "").startswith(mark):
                 found.append(process)
-        except (psutil.Error, OSError):  # gone, a zombie, or another user's
+        except (psutil.Error, OSError):  # ended, a zombie, or of another user
             continue
     return found
 
@@ -51,7 +51,7 @@ def signal_marked(mark: str, sig: signal.Signals) -> None:
 
 
 def end_marked(mark: str, first: signal.Signals = signal.SIGTERM) -> None:
-    """Send ``first`` to every process with this mark, and SIGKILL to what is left after ``GRACE`` seconds."""
+    """Send ``first`` to every process with this mark, and SIGKILL to the rest after ``GRACE`` seconds."""
     deadline = time.monotonic() + GRACE
     signal_marked(mark, first)
     while marked(mark):
@@ -63,7 +63,7 @@ def end_marked(mark: str, first: signal.Signals = signal.SIGTERM) -> None:
 class Processes:
     """A context manager for named processes, each of which ends with all of its descendants.
 
-    :param logs: folder for what they print, one ``<name>.log`` each; made if it is not there
+    :param logs: folder for their output, one ``<name>.log`` each; created if missing
     """
 
     def __init__(self, logs: Path) -> None:
@@ -90,7 +90,7 @@ class Processes:
             self._guard.communicate()
 
     def start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> None:
-        """Start ``command`` in a session of its own, so that a Ctrl-C in the terminal reaches only us."""
+        """Start ``command`` in a new session, so that Ctrl-C in the terminal reaches only us."""
         if name in self._running:
             raise ValueError(f"{name} is running already")
         with self.log(name).open("ab") as output:
@@ -136,15 +136,15 @@ class Processes:
         return psutil.Process(self._running[name].pid)
 
     def names(self) -> list[str]:
-        """Return the names of the processes that are meant to be running."""
+        """Return the names of the processes that should be running."""
         return list(self._running)
 
     def log(self, name: str) -> Path:
-        """Return the file that holds what the process of this name printed."""
+        """Return the file with the output of a process."""
         return self._logs / f"{name}.log"
 
     def last_lines(self, name: str) -> str:
-        """Return the last 15 lines that the process of this name printed, each cut to 200 characters."""
+        """Return the last 15 lines of a process's output, each truncated to 200 characters."""
         lines = self.log(name).read_text(errors="replace").splitlines()
         return "\n".join(line[:200] for line in lines[-15:])
 

@@ -39,29 +39,29 @@ from dev.processes import Processes
 
 CONN_ID = "wr_soak"
 
-#: Waits at a time, and the seconds after which one is taken for hung.
+#: Number of concurrent waits, and the seconds after which one is considered hung.
 WAITS = 150
 HUNG = 180.0
 
-#: The most runs of a soak: the sandbox keeps them all.
+#: Maximum number of runs, since the sandbox keeps them all.
 MOST_WANTED = 20_000
 
 #: The sandbox: a run takes ten seconds, a heartbeat comes each second.
 SANDBOX = ("--speed", "0.08", "--heartbeat", "1")
 
-#: The times of waiting, in seconds, that are shorter here.
+#: Shorter timeouts for waiting, in seconds.
 TIMES = {"SILENCE": 4.0, "MAX_QUIET": 12.0, "STABLE_AFTER": 5.0}
 MAX_PAUSE = 4.0
 
-#: Seconds between two faults, and the most that wait for their calls.
+#: Seconds between two faults, and the maximum number of pending faults.
 BETWEEN_FAULTS = (0.02, 0.3)
 MOST_FAULTS = 40
 
-#: MiB by which the memory may be larger at the end than after the warm-up, the first fifth.
+#: Maximum growth of memory in MiB after the warm-up, which is the first fifth.
 GROWTH = 16.0
 WARM_UP = 0.2
 
-#: The faults of any call, by name; each draw takes one, for a few calls.
+#: The faults for any call, by name; each draw picks one, for a few calls.
 OF_ANY: dict[str, dict[str, Any]] = {
     "500": {"status": 500},
     "503": {"status": 503, "retry_after": "1"},
@@ -85,13 +85,13 @@ OF_TRIGGERS: dict[str, dict[str, Any]] = {
 }
 FAULTS = {"trigger": OF_TRIGGERS, "get_run": OF_ANY, "stream": OF_STREAMS}
 
-#: The faults that leave open whether a trigger was obeyed.
+#: The faults after which the outcome of a trigger is unknown.
 IN_DOUBT = ("500", "503", "html", "reset")
 
 
 @dataclass
 class Seen:
-    """What the client's side has seen."""
+    """The client's statistics."""
 
     wanted: int = 0
     unknown: int = 0
@@ -107,7 +107,7 @@ class Seen:
 
 
 class Faults:
-    """Switches on one random fault after another, and counts the calls that each has spoiled."""
+    """Adds random faults, and counts the calls that each has affected."""
 
     def __init__(self, control: SandboxControl, seed: int) -> None:
         self._control = control
@@ -116,7 +116,7 @@ class Faults:
         self._are_over = False
 
     async def go_on(self) -> None:
-        """Go on until `end`."""
+        """Run until `end`."""
         while not self._are_over:
             await asyncio.sleep(self._random.uniform(*BETWEEN_FAULTS))
             endpoint = self._random.choice(list(FAULTS))
@@ -129,7 +129,7 @@ class Faults:
         self._are_over = True
 
     def met(self) -> Counter[tuple[str, str]]:
-        """Return how many calls met each fault: by endpoint and name."""
+        """Return how many calls each fault has affected, by endpoint and name."""
         return self._added - self._left()
 
     def _add(self, endpoint: str, name: str, times: int) -> None:
@@ -153,7 +153,7 @@ async def journey(number: int, seen: Seen) -> None:
     except WRTriggerUnknownError:
         seen.unknown += 1
         return
-    except WRRateLimitError:  # each attempt met one
+    except WRRateLimitError:  # each attempt had a fault
         seen.refused += 1
         return
     seen.run_ids.append(run_id)
@@ -177,7 +177,7 @@ async def _wait(run_id: str) -> str:
 
 
 async def _wait_in_trigger(run_id: str) -> str:
-    # The event holds no status: it says that the run has ended, or what kept the trigger from knowing.
+    # The event has no status: only that the run has ended, or an error.
     trigger = WRRunTrigger(run_id=run_id, wr_conn_id=CONN_ID, deadline=time.time() + HUNG)
     ends = [WaitEnd.from_event(event.payload) async for event in trigger.run()]
     if len(ends) != 1 or ends[0].run_id != run_id:
@@ -189,9 +189,9 @@ async def _wait_in_trigger(run_id: str) -> str:
 
 async def soak(seconds: float, faults: Faults, seen: Seen) -> int:
     """
-    Keep `WAITS` journeys under way for some seconds, and let them end.
+    Keep `WAITS` journeys running for some seconds, and let them end.
 
-    Returns how many tasks of the event loop are left.
+    Returns the number of tasks left on the event loop.
     """
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(16))
@@ -216,7 +216,7 @@ async def soak(seconds: float, faults: Faults, seen: Seen) -> int:
     sampling.cancel()
     with suppress(asyncio.CancelledError):
         await sampling
-    await asyncio.sleep(1)  # for what closes a little later
+    await asyncio.sleep(1)  # for connections that close a little later
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         print(f"left over: {task}")
@@ -239,7 +239,7 @@ def _line(seen: Seen) -> str:
 def verdict(
     seconds: float, control: SandboxControl, faults: Faults, seen: Seen, left: int, descriptors: int
 ) -> bool:
-    """Print what was seen beside what it should be, and return whether all of it is so."""
+    """Print actual and expected results, and return whether they match."""
     met = faults.met()
     runs = control.runs()
     ended_there = sum(run["status"] == "COMPLETED" for run in runs)

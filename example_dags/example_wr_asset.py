@@ -1,4 +1,4 @@
-"""Update an asset when a run completes, and so start another DAG, which reads what the run gave.
+"""Update an asset when a run completes, which starts another DAG that reads the run's results.
 
 Two DAGs, which may as well be in two files: the first one pays, the second one books the payments. Both must
 be switched on; trigger the first.

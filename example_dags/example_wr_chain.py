@@ -1,4 +1,4 @@
-"""Chain two runs: what the first one gave becomes the config of a component of the second.
+"""Chain two runs: the results of the first become the config of a component of the second.
 
 What a task returns reaches the next task's `component_updates` with its types: a list stays a list, and a
 number a number. A template (`"{{ … }}"`) would make a text of each.
@@ -37,7 +37,7 @@ with DAG(
 
     @task
     def receipt(run: dict[str, Any]) -> dict[str, Any]:
-        """Return what the next run is to send; `run` is the API's own JSON."""
+        """Return the config for the next run; `run` is the API's JSON."""
         payments = [stage for stage in run["runStages"] if stage["module"] == "SEND_EVM_TRANSACTION"]
         return {
             "transactions": [payment["output"]["transactionHash"] for payment in payments],

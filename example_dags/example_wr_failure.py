@@ -1,4 +1,4 @@
-"""Handle a run that fails: a branch tells which stages failed and what the run cost all the same.
+"""Handle a run that fails: a branch reports which stages failed and what the run cost.
 
 The param `failWith` decides how the run ends. When it fails, `pay` fails and names the failed stages, `report`
 runs, `book_payments` does not, and the DAG run ends as failed. Where a failed run should not fail the DAG run,
@@ -33,7 +33,7 @@ with DAG(
 ):
     pay = WRTriggerRunOperator(
         task_id="pay",
-        # Copies the param as it is. Null stays null; a template would send the text "None".
+        # Copies the param with its type. Null stays null; a template would send the string "None".
         component_updates=[{"component_id": COMPONENT_ID, "config_from_params": ["failWith"]}],
         wait_for_completion=True,
         deferrable=True,

@@ -1,4 +1,4 @@
-"""Fan out: start one run for each value of a DAG param, wait for all of them, and add up what they gave.
+"""Fan out: start one run for each value of a DAG param, wait for all of them, and add up their results.
 
 A component's config is shared by all runs of its workflow, and a stage reads it when it starts. So the runs
 take turns, and each of them is sure to find the value that was meant for it. (Runs of different workflows

@@ -38,16 +38,16 @@ with DAG(
         config_from_params=["apiUrl", "seconds"],
     )
 
-    # Returns as soon as the run exists. What it returns is the run's id.
+    # Returns the run's id as soon as the run exists.
     trigger = WRTriggerRunOperator(task_id="trigger_run")
 
-    # Deferred: the triggerer watches the run's event stream, and no worker slot is taken meanwhile.
+    # Deferred: the triggerer watches the run's event stream, without a worker slot.
     # `timeout` is in seconds.
     wait = WRRunSensor(task_id="wait_for_run", run_id=trigger.output, deferrable=True, timeout=300)
 
     @task
     def inspect_stages(run: dict[str, Any]) -> None:
-        """Print what each stage gave and what the run cost; `run` is the API's own JSON."""
+        """Print the output of each stage and the cost of the run; `run` is the API's JSON."""
         for stage in run["runStages"]:
             print(f"{stage['module']}: {stage['status']}", stage["output"])
         print(f"Total credits: {run['totalUsage']}")

@@ -1,4 +1,4 @@
-"""Wait for a run with no worker at all: the triggerer begins the wait, watches the run, and ends the task.
+"""Wait for a run without any worker: the triggerer starts the wait, watches the run, and ends the task.
 
 A plain deferrable sensor needs a worker twice, for a second each: to begin and to end. That matters where a
 worker is a pod that must start first. It takes Airflow 3.3: below that, and beside a plugin with listeners
@@ -35,7 +35,7 @@ with DAG(
 
     @task
     def inspect_stages(run: dict[str, Any]) -> None:
-        """Print what each stage gave and what the run cost; the triggerer stored the run."""
+        """Print the output of each stage and the cost of the run; the triggerer stored the run."""
         for stage in run["runStages"]:
             print(f"{stage['module']}: {stage['status']}", stage["output"])
         print(f"Total credits: {run['totalUsage']}")

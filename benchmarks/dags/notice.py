@@ -1,4 +1,4 @@
-"""One DAG for each way to wait: start a run, wait for it, and note when the next task starts."""
+"""One DAG for each mode of waiting: start a run, wait for it, and record when the next task starts."""
 
 from __future__ import annotations
 
