@@ -88,7 +88,7 @@ def _read(call: Call[T], answer: Answer) -> T:
     try:
         if len(answer.body) > MAX_BODY_BYTES:
             raise WRProtocolError(f"the answer is larger than {MAX_BODY_BYTES} bytes")
-        return call.read(decode(answer.body))
+        return call.read(decode(answer.body, later=call.later))
     except WRProtocolError as error:
         raise WRProtocolError(
             error.message,

@@ -40,6 +40,7 @@ class Call(Generic[T]):
     :param path: starts with ``/v1``.
     :param body: the exact bytes to send; None for none.
     :param read: turns the answer's JSON into the result; raises :class:`WRProtocolError`. None to ignore the body.
+    :param later: fields of the answer that are decoded when asked for: they may be large.
     :param accept: the ``Accept`` header.
     :param repeatable: whether the call is idempotent, so that it may be retried.
     :param subject: what the call acts on, for the error if its outcome is unknown.
@@ -51,6 +52,7 @@ class Call(Generic[T]):
     path: str
     body: bytes | None = field(repr=False)  # a config may hold secrets
     read: Callable[[Any], T] | None
+    later: frozenset[str] = frozenset()
     accept: str = "application/json"
     repeatable: bool = True
     subject: str = ""
@@ -101,7 +103,7 @@ def get_run(run_id: str) -> Call[Run]:
         return run
 
     check_run_id(run_id)
-    return Call("GET", f"/v1/sdk/workflows/executions/{run_id}", None, read)
+    return Call("GET", f"/v1/sdk/workflows/executions/{run_id}", None, read, later=frozenset({"runStages"}))
 
 
 def stream_run(run_id: str) -> Call[None]:

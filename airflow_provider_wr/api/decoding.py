@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -13,6 +15,8 @@ from airflow_provider_wr.api.text import MAX_TEXT, printable
 from airflow_provider_wr.exceptions import WRProtocolError
 
 _decode = msgspec.json.Decoder().decode
+_split_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_split_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 #: Maximum nesting depth that is decoded if an answer is too deep for the parser.
 MAX_DEPTH = 200
@@ -21,27 +25,62 @@ MAX_DEPTH = 200
 _LEVELS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
 
 
-def decode(data: bytes) -> Any:
+class Later:
+    """
+    The JSON of a field that was checked, and is decoded when asked for.
+
+    A run of thousands of stages takes some ten milliseconds for each MiB, while no other thread runs. So the items
+    of a list are decoded one by one.
+    """
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: msgspec.Raw) -> None:
+        self._data = data
+
+    def decode(self) -> Any:
+        """Return the value."""
+        try:
+            items = _split_list(self._data)
+        except (ValueError, msgspec.DecodeError):
+            return _parse(self._data)
+        return [_parse(item) for item in items]
+
+
+def decode(data: bytes, *, later: Collection[str] = ()) -> Any:
     """
     Decode JSON; raises :class:`WRProtocolError` if it is not JSON at all.
 
     For duplicate keys the last wins, as in JavaScript. Integers of any size are exact. Values nested too deeply
     for the parser are returned as JSON text. Our secrets are masked.
+
+    :param later: fields whose value is a :class:`Later`, unless the answer needs special care.
     """
     if holds_secret(data):
         # Mask after parsing: in the bytes, a secret could overlap a number or an escape. Flatten to limit
         # recursion.
         return redact_json(_parse(_flatten(data)))
+    if later:
+        with suppress(RecursionError, ValueError, msgspec.DecodeError):
+            fields = _split_object(data).items()
+            return {name: Later(value) if name in later else _parse(value) for name, value in fields}
     return _parse(data)
 
 
-def _parse(data: bytes) -> Any:
+def complete(value: dict[str, Any]) -> dict[str, Any]:
+    """Return an object with no field left to be decoded later; itself if there is none."""
+    if not any(type(each) is Later for each in value.values()):
+        return value
+    return {name: each.decode() if type(each) is Later else each for name, each in value.items()}
+
+
+def _parse(data: bytes | msgspec.Raw) -> Any:
     try:
         return _decode(data)
     except RecursionError:
-        return _decode_flattened(data)
+        return _decode_flattened(bytes(data))
     except (ValueError, msgspec.DecodeError):  # msgspec.DecodeError is a ValueError since 0.21
-        return _decode_leniently(data)
+        return _decode_leniently(bytes(data))
 
 
 def _decode_leniently(data: bytes) -> Any:

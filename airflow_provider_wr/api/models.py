@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Any
 
 from airflow_provider_wr.api import fields
+from airflow_provider_wr.api.decoding import complete
 from airflow_provider_wr.api.sanitize import sanitize
 from airflow_provider_wr.api.text import printable
 
@@ -161,8 +162,16 @@ def error_text(error: Any) -> str:
     return printable(" ".join(text.split()))
 
 
+class _Body:
+    """Keeps the body of a run, so that its stages and ``raw`` are made when asked for."""
+
+    __slots__ = ("_body",)
+
+    _body: dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(_Body):
     """
     The state of a run when it was read.
 
@@ -206,18 +215,23 @@ class Run:
             "total_usage": fields.number(run, "totalUsage"),
             "created_at": fields.text(run, "createdAt"),
             "updated_at": fields.text(run, "updatedAt"),
-            "raw": run,
+            "_body": run,
         }.items():
             object.__setattr__(self, name, value)
         return self
 
     def __getattr__(self, name: str) -> Any:
-        # Parse the stages lazily: most reads do not need them, and there can be thousands.
-        if name != "stages":
+        # Parse lazily: most reads need neither the stages nor the JSON, and there can be thousands of stages.
+        value: Any
+        if name == "raw":
+            value = complete(self._body)
+            object.__setattr__(self, "_body", value)
+        elif name == "stages":
+            value = tuple(RunStage._read(stage, key) for key, stage in fields.objects(self.raw, "runStages"))
+        else:
             raise AttributeError(name)
-        stages = tuple(RunStage._read(stage, key) for key, stage in fields.objects(self.raw, "runStages"))
-        object.__setattr__(self, "stages", stages)
-        return stages
+        object.__setattr__(self, name, value)
+        return value
 
     @property
     def stages_known(self) -> bool:

@@ -505,8 +505,7 @@ class WRAsyncHook(AsyncComponentCalls):
                             )
                             follower = Follower(watched, progress, on_event, max_credits=max_credits)
                         case Read():
-                            result = await self._shared.send(watched.read, within=step.within)
-                            progress.update(result)
+                            result = await self._shared.send(watched.read, within=step.within, see=progress.update)
                         case Pause():
                             await asyncio.sleep(step.within)
                 except WRError as error:

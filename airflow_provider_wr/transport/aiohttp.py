@@ -11,7 +11,7 @@ import math
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,17 +142,20 @@ class SharedSession:
             if hasattr(self, "http"):
                 await self.http.close()
 
-    async def send(self, call: Call[T], *, within: float | None = None) -> T:
+    async def send(
+        self, call: Call[T], *, within: float | None = None, see: Callable[[T], None] | None = None
+    ) -> T:
         """
         Make a call, once.
 
         :param within: time limit in seconds for the whole response, waiting for a slot included; None for the
             connection's read timeout, and no limit on waiting for a slot.
+        :param see: called with the result, in a thread if the answer is large.
         """
         with naming(self._conn_id):
-            return await self._send(call, within=within)
+            return await self._send(call, within, see)
 
-    async def _send(self, call: Call[T], *, within: float | None) -> T:
+    async def _send(self, call: Call[T], within: float | None, see: Callable[[T], None] | None) -> T:
         until = None if within is None else time.monotonic() + within
         try:
             await asyncio.wait_for(self.calls.acquire(), within if self.calls.locked() else None)
@@ -172,15 +175,16 @@ class SharedSession:
             if session is not self.http:
                 await session.close()
         if len(answer.body) > LARGE_BODY_BYTES:
-            return await asyncio.to_thread(answers.read_answer, call, answer)
-        return answers.read_answer(call, answer)
+            return await asyncio.to_thread(_read_answer, call, answer, see)
+        return _read_answer(call, answer, see)
 
     async def open_stream(self, call: Call[None], *, silence: float, within: float | None) -> AiohttpStream:
         """
         Open a stream of events.
 
         :param silence: seconds without a byte after which the stream is considered dead.
-        :param within: time limit in seconds for opening it; None for ``silence``.
+        :param within: time limit in seconds for opening it, waiting for its turn included; None for ``silence``
+            from its turn on.
         """
         with naming(self._conn_id):
             return await self._open_stream(call, silence, within)
@@ -364,6 +368,13 @@ async def _read(response: aiohttp.ClientResponse) -> Answer:
             if len(body) > answers.body_limit(response.status):
                 break
     return Answer(response.status, response.headers, bytes(body))
+
+
+def _read_answer(call: Call[T], answer: Answer, see: Callable[[T], None] | None) -> T:
+    result = answers.read_answer(call, answer)
+    if see is not None:
+        see(result)
+    return result
 
 
 def _no_answer(call: Call[Any], error: BaseException, *, sent: bool) -> WRError:

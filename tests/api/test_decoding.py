@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_wr.api.decoding import MAX_DEPTH, decode
+from airflow_provider_wr.api import redaction
+from airflow_provider_wr.api.decoding import MAX_DEPTH, Later, complete, decode
 from airflow_provider_wr.exceptions import WRProtocolError
 
 
@@ -63,3 +64,57 @@ def test_any_bytes_are_read_or_refused(data: bytes, levels: int) -> None:
 @given(st.recursive(st.none() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_any_json_is_read_as_it_is(value: Any) -> None:
     assert decode(json.dumps(value).encode()) == value
+
+
+# --- fields that are decoded later ------------------------------------------------------------------------
+
+
+def test_a_field_is_decoded_when_asked_for() -> None:
+    read = decode(b'{"id": "a", "stages": [{"n": 1}, 2], "id": "b"}', later={"stages"})
+    assert read["id"] == "b"
+    assert isinstance(read["stages"], Later)
+    assert complete(read) == {"id": "b", "stages": [{"n": 1}, 2]}
+    assert complete(read)["stages"] == read["stages"].decode()
+
+
+def test_an_object_with_nothing_left_is_complete() -> None:
+    read = decode(b'{"id": "a"}', later={"stages"})
+    assert complete(read) is read
+
+
+def test_an_answer_with_a_secret_is_decoded_and_masked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_secrets", ())
+    redaction.hide("ws_echoed")
+    assert decode(b'{"stages": ["ws_echoed"]}', later={"stages"}) == {"stages": ["***"]}
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        *(b"null", b"{}", b'{"a": {"n": 1}}', b'"text"', b"[]", b"[[1], null]", b"[20000000000000000000]"),
+        *(b'["\\ud83d"]', b'["\xff"]', b"[1e999]", b"[NaN]", b'[{"a": [' + b"[" * 5000 + b"]" * 5000 + b"]}]"),
+    ],
+)
+def test_what_is_decoded_later_is_what_would_have_been_decoded_at_once(stages: bytes) -> None:
+    body = b'{"id": "a", "stages": ' + stages + b"}"
+    assert repr(complete(decode(body, later={"stages"}))) == repr(decode(body))
+
+
+@pytest.mark.parametrize("stages", [b"[1,]", b"[nul]", b'["a]', b"[01]", b'["\\x"]', b"[" * 5000])
+def test_what_is_no_json_is_refused_at_once(stages: bytes) -> None:
+    with pytest.raises(WRProtocolError):
+        decode(b'{"id": "a", "stages": ' + stages + b"}", later={"stages"})
+
+
+@given(
+    st.binary()
+    | st.recursive(st.none() | st.text() | st.integers(), lambda inner: st.lists(inner)).map(
+        lambda value: json.dumps(value).encode()
+    )
+)
+def test_any_bytes_are_decoded_later_or_refused_at_once(data: bytes) -> None:
+    with suppress(WRProtocolError):
+        complete(decode(b'{"id": "a", "stages": ' + data + b"}", later={"stages"}))
+        read = decode(data, later={"stages"})
+        if isinstance(read, dict):
+            complete(read)

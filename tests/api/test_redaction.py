@@ -149,3 +149,64 @@ def test_an_event_holds_no_secret() -> None:
     event = events.read_run_event(RUN_ID, json.dumps({"id": RUN_ID, "status": "EXECUTING", "echo": ECHO}))
     assert event is not None
     assert event.raw["echo"] == "Invalid API key: ***"
+
+
+ESCAPES = st.sampled_from(
+    [
+        "w",
+        "s",
+        "_",
+        "k",
+        "3",
+        "y",
+        "ws_k3y",
+        "%77",
+        "%73",
+        "%5F",
+        "%5f",
+        "\\u0077",
+        "\\u005f",
+        "%20",
+        "%",
+        "\\",
+        "\\n",
+        "é",
+    ]
+)
+
+
+@given(st.lists(ESCAPES, max_size=30), st.integers(0, 200), st.booleans())
+@example(["%77"] * 20 + ["w", "%73", "_", "k", "3", "y"], 200, True)
+@example(["w", "s", "_", "k", "3", "\\u0079"], 0, False)
+def test_a_secret_is_found_wherever_other_escapes_are(pieces: list[str], apart: int, end: bool) -> None:
+    """The search around escapes finds what the slow search through everything finds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redaction, "_secrets", ())
+        redaction.hide("ws_k3y")
+        (secret,) = redaction._secrets
+        text = "x" * apart + ("x" * apart).join(["%77", "".join(pieces)] if end else ["".join(pieces), "%77"])
+        assert redaction.holds_secret(text) == bool(secret.pattern.search(text))
+        assert redaction.holds_secret(text.encode()) == bool(secret.pattern.search(text))
+
+
+def test_of_a_large_answer_only_what_is_near_an_escape_of_the_secret_is_searched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Escapes of other characters are everywhere in URLs; the full pattern takes a second for some MiB."""
+
+    class Counted:
+        def __init__(self, pattern: Any) -> None:
+            self._pattern = pattern
+            self.searched = 0
+
+        def search(self, data: Any, start: int, end: int) -> Any:
+            self.searched += max(0, min(end, len(data)) - max(start, 0))
+            return self._pattern.search(data, start, end)
+
+    (secret,) = redaction._secrets
+    counted = Counted(secret._pattern)
+    monkeypatch.setattr(secret, "_pattern", counted)
+    assert not redaction.holds_secret(b"https://a.b/c%20d%C3%A9 " * 50_000)
+    assert counted.searched == 0
+    assert not redaction.holds_secret(b"x" * 100_000 + b"%77" + b"x" * 100_000)
+    assert 0 < counted.searched < 1000

@@ -14,7 +14,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 from servers import RUN_ID, STREAM_HEAD, Peer, Request, event, run
 
-from airflow_provider_wr.api import answers, calls
+from airflow_provider_wr.api import answers, calls, decoding
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRError, WRTimeoutError
 from airflow_provider_wr.hooks.wr import WRAsyncHook
@@ -459,3 +459,33 @@ async def test_a_wait_keeps_its_deadline_while_others_open_their_streams(serve: 
         for other in others:
             other.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+
+
+async def test_a_wait_decodes_the_stages_of_a_large_run_for_its_log_alone_and_off_the_loop(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = {"id": "s", "module": "M", "status": "RUNNING", "output": {"text": "x" * 100}}
+    reads = iter(["EXECUTING", "COMPLETED"])
+
+    def script(request: Request, peer: Peer) -> None:
+        if request.is_stream:
+            peer.send(STREAM_HEAD, event("COMPLETED"))
+            peer.close()
+        else:
+            body = json.dumps(run(next(reads), runStages=[stage] * 5_000))
+            peer.answer(200, body, {"Content-Type": "application/json"})
+
+    serve(script)
+    threads: list[str] = []
+    decode = decoding.Later.decode
+
+    def note_and_decode(later: decoding.Later) -> Any:
+        threads.append(threading.current_thread().name)
+        return decode(later)
+
+    monkeypatch.setattr(decoding.Later, "decode", note_and_decode)
+    with caplog.at_level("INFO"):
+        assert await wait_for_run() == "COMPLETED"
+    assert "EXECUTING | 0 stages pending | 1 credit | running: M ×5000" in caplog.messages
+    assert len(threads) == 1
+    assert threading.main_thread().name not in threads
