@@ -93,7 +93,7 @@ def test_the_rooms_make_no_circle() -> None:
 
 def test_the_protocol_needs_no_io_and_no_airflow() -> None:
     modules = [f"{NAME}.api.{path.stem}" for path in (PACKAGE / "api").glob("*.py") if path.stem != "__init__"]
-    blocked = ["airflow", "requests", "urllib3", "aiohttp", "asyncio", "ssl"]
+    blocked = ["airflow", "requests", "urllib3", "aiohttp", "asyncio", "ssl", "sseclient.requests"]
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import {', '.join(modules)}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

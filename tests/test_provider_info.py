@@ -21,7 +21,7 @@ from airflow_provider_wr import connection
 ROOT = Path(__file__).parents[1]
 INFO = airflow_provider_wr.get_provider_info()
 
-HEAVY = ("aiohttp", "requests", "cryptography", "tenacity", "airflow_provider_wr.hooks.wr")
+HEAVY = ("aiohttp", "requests", "sseclient", "cryptography", "tenacity", "airflow_provider_wr.hooks.wr")
 
 
 def test_it_keeps_to_airflows_schema() -> None:

@@ -1,11 +1,13 @@
 """
 Parse Server-Sent Events from a stream of bytes, without I/O.
 
-It finds the end of each event, limits its size, and returns its data. The other fields say nothing about a run:
-NestJS, the API's framework, puts an ``id:`` line before the data.
+It finds the end of each event, limits its size, and returns its data; ``sseclient-py`` joins data of many lines.
+The other fields say nothing about a run: NestJS, the API's framework, puts an ``id:`` line before the data.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from airflow_provider_wr.exceptions import WRProtocolError
 
@@ -26,12 +28,12 @@ class EventStream:
     heartbeats, and events without data are returned as empty strings.
     """
 
-    __slots__ = ("_after_cr", "_data", "_line", "_lines", "_size", "_started")
+    __slots__ = ("_after_cr", "_line", "_lines", "_size", "_started")
 
     def __init__(self) -> None:
         self._line = bytearray()  # the beginning of a line whose end has not come
-        self._data: list[str] = []  # so far, of the event whose end has not come; its lines and bytes likewise
-        self._lines = self._size = 0
+        self._lines: list[bytes] = []  # of the event whose end has not come
+        self._size = 0  # their bytes
         self._after_cr = False
         self._started = False
 
@@ -50,9 +52,9 @@ class EventStream:
             if line:
                 self._read(line)
             elif self._lines:
-                events.append("\n".join(self._data))
-                self._data = []
-                self._lines = self._size = 0
+                events.append(_data(self._lines))
+                self._lines = []
+                self._size = 0
         if start < len(chunk):
             self._line += chunk[start:] if start else chunk
             self._check(self._size + len(self._line))
@@ -60,20 +62,16 @@ class EventStream:
 
     def _read(self, line: bytes) -> None:
         """Take a line of an event."""
-        self._lines += 1
-        self._size += len(line)
-        self._check(self._size)
-        self._size += 1
         if not self._started:
             self._started = True
             line = line.removeprefix(_BOM)
-        if line.startswith(b"data:"):
-            self._data.append(line[6 if line.startswith(b" ", 5) else 5 :].decode(errors="replace"))
-        elif line == b"data":
-            self._data.append("")
+        self._lines.append(line)
+        self._size += len(line)
+        self._check(self._size)
+        self._size += 1
 
     def _check(self, size: int) -> None:
-        if size > MAX_EVENT_BYTES or self._lines > MAX_EVENT_LINES:
+        if size > MAX_EVENT_BYTES or len(self._lines) > MAX_EVENT_LINES:
             raise WRProtocolError(
                 f"the stream sent an event of more than {MAX_EVENT_BYTES} bytes or {MAX_EVENT_LINES} lines"
             )
@@ -85,3 +83,18 @@ class EventStream:
                 chunk = chunk.removeprefix(b"\n")
             self._after_cr = chunk.endswith(b"\r")
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _data(lines: Sequence[bytes]) -> str:
+    """Return the data of an event."""
+    data = [line for line in lines if line.startswith(b"data")]
+    if not data:
+        return ""
+    if len(data) == 1 and data[0].startswith(b"data:"):
+        return data[0][6 if data[0].startswith(b" ", 5) else 5 :].decode(errors="replace")
+    from sseclient import (
+        SSEClient,  # late, since it imports requests, which the triggerer and DAG parsing do not need
+    )
+
+    text = b"\n".join(data).decode(errors="replace").encode()
+    return "\n".join(event.data for event in SSEClient(iter([text + b"\n\n"])).events())

@@ -10,7 +10,7 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["airflow_provider_wr"]):
+with atheris.instrument_imports(include=["airflow_provider_wr", "sseclient"]):
     from airflow_provider_wr.api.events import read_run_event
     from airflow_provider_wr.api.sse import EventStream
     from airflow_provider_wr.models import RunEvent
