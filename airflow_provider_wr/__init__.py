@@ -34,6 +34,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": modules("hooks"),
         "triggers": modules("triggers"),
         "extra-links": ["airflow_provider_wr.links.wr.WRRunLink"],
+        "cli": ["airflow_provider_wr.cli.definition.get_commands"],
         "connection-types": [
             {
                 "connection-type": "wr",

@@ -51,6 +51,7 @@ ROOMS: dict[str, set[str]] = {
         *("observability", "triggers", "waiting"),
     },
     "policy": {"operators"},
+    "cli": {"api"},
     "sandbox": {"__init__"},
 }
 

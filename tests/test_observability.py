@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from dags.running import run_tasks
 from hooks.conftest import Connect, Serve, _no_long_pauses, _quick_server, connect, sandbox, serve  # noqa: F401
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -290,6 +291,68 @@ def test_a_trigger_in_doubt_is_counted(metrics: list[Metric], sandbox: Sandbox, 
     with WRHook() as hook, pytest.raises(WRTriggerUnknownError):
         hook.trigger_run()
     assert [name for _, name, *_ in metrics] == ["wr.run.trigger_unknown"]
+
+
+# --- operators and sensors --------------------------------------------------------------------------------
+
+TASKS = {
+    "poke": "WRRunSensor(task_id='t', run_id=RUN_ID, poke_interval=0.05, timeout=@)",
+    "deferred sensor": "WRRunSensor(task_id='t', run_id=RUN_ID, poke_interval=0.05, timeout=@, deferrable=True)",
+    "operator": "WRTriggerRunOperator(task_id='t', workflow_id=WORKFLOW_ID, wait_for_completion=True, timeout=@)",
+    "deferred operator": (
+        "WRTriggerRunOperator(task_id='t', workflow_id=WORKFLOW_ID, wait_for_completion=True, timeout=@, "
+        "deferrable=True)"
+    ),
+}
+
+
+def reading(status: str, after: int) -> Any:
+    """Return a server whose run has this status from a number of reads on."""
+    reads = 0
+
+    def script(request: Request, peer: Peer) -> None:
+        nonlocal reads
+        if request.is_trigger:
+            peer.answer(201, {"runId": RUN_ID, "jobId": "bull-1"})
+        elif request.is_stream:
+            peer.send(STREAM_HEAD)
+            if reads < 1000:
+                peer.close()
+        else:
+            reads += 1
+            peer.answer(200, run(status if reads > after else "EXECUTING"))
+
+    return script
+
+
+@pytest.mark.usefixtures("airflow_db")
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
+@pytest.mark.parametrize("after", [0, 2], ids=["ended before", "waits"])
+def test_each_mode_reports_the_end_once(
+    metrics: list[Metric],
+    serve: Serve,  # noqa: F811
+    task: str,
+    status: str,
+    after: int,
+) -> None:
+    serve(reading(status, after))
+    run_tasks(TASKS[task].replace("@", "20"))
+    ended = [(name, tags["status"]) for _, name, _, tags in metrics if "status" in tags]
+    assert ended == [("wr.run.ended", status), ("wr.run.credits", status), ("wr.run.wait", status)]
+
+
+@pytest.mark.usefixtures("airflow_db")
+@pytest.mark.parametrize("task", ["poke", "operator"])
+def test_a_wait_in_a_worker_reports_that_its_time_ran_out(
+    metrics: list[Metric],
+    serve: Serve,  # noqa: F811
+    task: str,
+) -> None:
+    serve(reading("COMPLETED", 10**6))
+    run_tasks(TASKS[task].replace("@", "0.3"))
+    ended = [(name, tags["status"]) for _, name, _, tags in metrics if "status" in tags]
+    assert ended == [("wr.run.wait", "WRTimeoutError")]
 
 
 # --- off --------------------------------------------------------------------------------------------------

@@ -7,11 +7,13 @@ import re
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG
 
+from airflow_provider_wr.cli import ledger
 from airflow_provider_wr.exceptions import WRError
 from airflow_provider_wr.hooks.wr import WRHook
 from airflow_provider_wr.models import Run
@@ -80,6 +82,28 @@ def over_limit(sandbox: Sandbox) -> str:
         hook.wait_for_run(hook.trigger_run().run_id, max_credits=1)
 
     return error(wait)
+
+
+def listed(sandbox: Sandbox) -> str:
+    unknown = ledger.Place("pay_suppliers", "manual__1", "pay", -1)
+    chain = ledger.Place("chain", "manual__1", "wait", -1)
+    facts = {"run_id": None, "workflow_id": sandbox.workflow_id, "at": "2026-11-26T09:00:04+00:00"}
+    runs = [("2026-11-26", 14, unknown), ("2026-11-26", 14, unknown), ("2026-11-25", 15.5, chain)]
+    now = datetime(2026, 11, 26, 12, tzinfo=timezone.utc)
+    report = ledger.make(
+        [ledger.StateRow(unknown, "wr_run", facts, "failed")],
+        [
+            ledger.XComRow(
+                place,
+                "run",
+                {"id": str(number), "status": "COMPLETED", "totalUsage": credits, "updatedAt": f"{day}T09:00:00Z"},
+                now,
+            )
+            for number, (day, credits, place) in enumerate(runs)
+        ],
+        since=now - timedelta(days=30),
+    )
+    return ledger.text(report)
 
 
 class _Store(dict[str, Any]):
@@ -160,6 +184,7 @@ SAYINGS: dict[str, Callable[[Sandbox], str]] = {
     "WRAuthError: ": refused_key,
     "WRTimeoutError: ": timed_out,
     "WRCreditLimitError: ": over_limit,
+    "Triggers whose outcome is unknown": listed,
     "Run 9e4c7b1a-1111-4222-8333-944455556666, in its XCom": changed,
     "Run ": resumed,
     "wait cannot start": cannot_start,
