@@ -1,4 +1,4 @@
-"""Clean environments, to see the package in as a user has it."""
+"""Clean virtual environments, to test the package as users install it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ CONSTRAINTS = ROOT / "dev" / "constraints.txt"
 
 
 def pyproject() -> dict[str, Any]:
-    """Return what ``pyproject.toml`` says."""
+    """Return the content of ``pyproject.toml``."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def uv(*arguments: str | Path) -> str:
-    """Run uv and return what it prints; pytest shows what it says when it fails."""
+    """Run uv and return its output; pytest shows its errors."""
     command = [find_uv_bin(), "--system-certs", *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=300).stdout
 
 
 @dataclass(frozen=True)
 class CleanEnvironment:
-    """A Python with what was asked for and what that needs, at the pinned versions."""
+    """A virtual environment with some requirements, at the pinned versions."""
 
     folder: Path
 
@@ -46,10 +46,10 @@ class CleanEnvironment:
         constraints: Path = CONSTRAINTS,
     ) -> CleanEnvironment:
         """
-        Make an environment in a folder that has none yet.
+        Create an environment in a new folder.
 
         :param requirements: what to install, as pip takes it.
-        :param python: the Python to make it of.
+        :param python: the Python to use.
         :param constraints: the file with the versions.
         """
         environment = cls(folder)
@@ -64,18 +64,18 @@ class CleanEnvironment:
 
     @property
     def airflow_home(self) -> Path:
-        """``AIRFLOW_HOME`` of what runs in it."""
+        """``AIRFLOW_HOME`` for its programs."""
         return self.folder / "airflow"
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment variables of what runs in it: ours, without what concerns another Airflow or Python."""
+        """The environment variables for its programs: ours, without those for another Airflow or Python."""
         ours = ("AIRFLOW", "PYTHON", "VIRTUAL_ENV", "WR_")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         return {**inherited, "AIRFLOW_HOME": str(self.airflow_home), "COLUMNS": "200"}
 
     def run(self, program: str, *arguments: str, status: int = 0) -> str:
-        """Run a program of the environment, outside the checkout, and return what it prints."""
+        """Run a program of the environment, outside the checkout, and return its output."""
         done = subprocess.run(
             [self.program(program), *arguments],
             cwd=self.folder,

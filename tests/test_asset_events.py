@@ -1,4 +1,4 @@
-"""What the asset events of a task will say of its run; ``e2e/test_observe.py`` reads them from Airflow's API."""
+"""The data of a run in the asset events of its task; ``e2e/test_observe.py`` reads them from Airflow's API."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TASKS = {
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.usefixtures("airflow_db")
-def test_an_asset_event_tells_of_the_run(sandbox: Sandbox, connect: Connect, task: str) -> None:  # noqa: F811
+def test_an_asset_event_describes_the_run(sandbox: Sandbox, connect: Connect, task: str) -> None:  # noqa: F811
     connect(sandbox.url, api_key=sandbox.api_key)
     ended = task != "the operator"
     starts = "operator" in task

@@ -145,7 +145,7 @@ def test_of_many_stages_some_are_spans_and_the_failed_ones_first(spans: Spans) -
     assert (spans.one("wr.run").attributes or {})["wr.stages"] == 5010
 
 
-def test_what_the_api_says_can_be_exported(spans: Spans) -> None:
+def test_values_from_the_api_can_be_exported(spans: Spans) -> None:
     """Protobuf holds no half of a surrogate pair and no whole number beyond 64 bits: one would cost the batch."""
     from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 

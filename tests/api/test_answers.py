@@ -799,7 +799,7 @@ def test_any_retry_after_is_seconds_or_nothing(value: str, date: str) -> None:
         pytest.param(-3600, r"; this machine's clock is (3599|3600|3601) s ahead of the API's", id="ahead"),
     ],
 )
-def test_a_401_tells_of_a_wrong_clock(behind: float, note: str) -> None:
+def test_a_401_reports_a_wrong_clock(behind: float, note: str) -> None:
     refusal = answer(401, DOCUMENTED, {"Date": formatdate(time.time() + behind, usegmt=True)})
     with pytest.raises(WRAuthError) as raised:
         answers.read_answer(GET, refusal)
@@ -999,7 +999,7 @@ def test_what_is_no_stream(headers: dict[str, str], shown: str) -> None:
         pytest.param("[" * 100_000, id="deep"),
     ],
 )
-def test_signs_of_life_that_say_nothing(data: str) -> None:
+def test_heartbeats_and_unknown_events(data: str) -> None:
     assert events.read_run_event(RUN, data) is None
 
 

@@ -27,7 +27,7 @@ from airflow_provider_wr.exceptions import WRProtocolError
         pytest.param(b"[" + b"9" * 5000 + b"]", ["9" * 5000], id="more digits than Python reads"),
     ],
 )
-def test_what_is_odd_is_read(data: bytes, value: Any) -> None:
+def test_unexpected_values_are_read(data: bytes, value: Any) -> None:
     assert decode(data) == value
 
 

@@ -54,6 +54,6 @@ def test_json_that_is_no_event_of_this_run_is_a_sign_of_life(body: object) -> No
         ),
     ],
 )
-def test_an_odd_event_of_this_run_is_read(change: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_an_unexpected_event_of_this_run_is_read(change: dict[str, Any], expected: dict[str, Any]) -> None:
     event = events.read_run_event(RUN, json.dumps({"id": RUN, "status": "EXECUTING", **change}))
     assert {name: getattr(event, name) for name in expected} == expected

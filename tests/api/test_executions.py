@@ -127,12 +127,12 @@ def test_a_status_that_is_not_documented_is_a_text_and_no_end(status: str, read:
         pytest.param({"callback": "none"}, {"callback": None}, id="callback a text"),
     ],
 )
-def test_what_is_odd_is_read_as_far_as_it_can_be(change: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_unexpected_values_are_read_leniently(change: dict[str, Any], expected: dict[str, Any]) -> None:
     execution = record(**change)
     assert {name: getattr(execution, name) for name in expected} == expected
 
 
-def test_an_odd_callback_is_read_as_far_as_it_can_be() -> None:
+def test_an_unexpected_callback_is_read_leniently() -> None:
     callback = record(callback={"signed": "no", "headerNames": "X", "attemptCount": "2"}).callback
     assert callback == ExecutionCallback(None, None, None, (), None, None, 2, None)
     names = record(callback={**CALLBACK, "headerNames": ["X", 1, None]}).callback
@@ -141,7 +141,7 @@ def test_an_odd_callback_is_read_as_far_as_it_can_be() -> None:
 
 
 @pytest.mark.parametrize("status", [{}, {"status": None}, {"status": 3}])
-def test_an_execution_that_was_started_is_known_whatever_else_the_answer_says(status: dict[str, Any]) -> None:
+def test_a_started_execution_is_known_whatever_else_is_in_the_answer(status: dict[str, Any]) -> None:
     execution = ComponentExecution.started({"id": ID, **status})
     assert (execution.id, execution.status, execution.is_terminal) == (ID, "", False)
 

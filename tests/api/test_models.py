@@ -251,7 +251,7 @@ ODD = [
 
 
 @pytest.mark.parametrize(("change", "expected"), ODD)
-def test_what_is_odd_is_read_as_far_as_can_be(change: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_unexpected_values_are_read_leniently(change: dict[str, Any], expected: dict[str, Any]) -> None:
     run = Run.from_json({**RUN, **change})
     assert {name: getattr(run, name) for name in expected} == expected
     assert (run.status, run.raw) == (RunStatus.FAILED, {**RUN, **change})
@@ -259,7 +259,7 @@ def test_what_is_odd_is_read_as_far_as_can_be(change: dict[str, Any], expected: 
     assert pickle.loads(pickle.dumps(run)) == run  # noqa: S301  # our own
 
 
-def test_what_is_odd_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_unexpected_values_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     fields._log_once.cache_clear()
     caplog.set_level("INFO")
     for _ in range(3):
@@ -271,7 +271,7 @@ def test_what_is_odd_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-def test_stages_are_read_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stages_are_parsed_lazily(monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
     monkeypatch.setattr(RunStage, "_read", lambda stage, name="": read.append(stage["id"]))
     body = {**RUN, "runStages": [{"id": f"{place}", "status": "COMPLETED"} for place in range(5000)]}
@@ -310,7 +310,7 @@ def test_an_error_lists_no_more_groups_of_failed_stages_than_a_log_can_bear() ->
     assert lines[-1] == "  and 4990 more"
 
 
-def test_a_stage_without_a_module_has_a_name_in_words() -> None:
+def test_a_stage_without_a_module_has_a_label() -> None:
     run = Run.from_json({**RUN, "runStages": [{**STAGE, "module": None}]})
     assert run.ending.endswith("\n  a stage without a module (attempt 2): no route")
 

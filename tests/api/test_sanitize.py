@@ -164,7 +164,7 @@ def test_any_depth_can_be_kept(value: Any, levels: int) -> None:
 # --- the run as an XCom -----------------------------------------------------------------------------------
 
 
-def test_the_log_says_which_stages_output_was_changed_and_how(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_shows_the_changes_of_a_stages_output(caplog: pytest.LogCaptureFixture) -> None:
     stages = [{"id": str(place), "module": "M", "status": "COMPLETED"} for place in range(4)]
     stages[3]["output"] = {"balance": 2 * 10**19}  # type: ignore[assignment]
     run = Run.from_json({"id": RUN_ID, "status": "COMPLETED", "runStages": stages})

@@ -1,4 +1,4 @@
-"""Runs small DAGs with ``dag.test()``: from files in the DAGs folder, from which Airflow takes them."""
+"""Run small DAGs with ``dag.test()``, from files in the DAGs folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def plain_status(run: dict[str, Any]) -> str:
 
 class Failures:
     """
-    Keeps what each task failed with last, by task id.
+    Records the last error of each task, by task id.
 
     A listener, since below Airflow 3.3 ``dag.test()`` tells a task's callbacks nothing of it.
     """
@@ -54,9 +54,9 @@ class DagRun:
     How a DAG run ended.
 
     :param states: of its tasks, by task id.
-    :param tries: how often each task was tried.
+    :param tries: number of tries of each task.
     :param xcoms: each task's XComs, by key.
-    :param errors: what each failed task ended in.
+    :param errors: the error of each failed task.
     """
 
     state: str
@@ -70,9 +70,9 @@ def run_tasks(
     body: str, *, params: str = "{}", conf: dict[str, Any] | None = None, native: bool = False
 ) -> DagRun:
     """
-    Run a DAG of the tasks that ``body`` makes.
+    Run a DAG with the tasks that ``body`` creates.
 
-    :param params: the DAG's params, as Python text.
+    :param params: the DAG's params, as Python source.
     :param conf: the params of this run.
     """
     folder = _folder()
@@ -84,7 +84,7 @@ def run_tasks(
 
 
 def run_file(path: Path, *, conf: dict[str, Any] | None = None) -> DagRun:
-    """Run the DAG of a file in the DAGs folder; the file must not stay there, or every later run parses it."""
+    """Run the DAG of a file in the DAGs folder, and remove the file, since every later run would parse it."""
     from airflow.models import dagrun
 
     failures = Failures()
@@ -93,14 +93,14 @@ def run_file(path: Path, *, conf: dict[str, Any] | None = None) -> DagRun:
         bag = read_dags(path)
         assert not bag.import_errors, bag.import_errors
         (dag,) = bag.dags.values()
-        listeners.register(failures)  # not before: beside a listener no sensor ends in the triggerer
+        listeners.register(failures)  # not earlier: with a listener, no sensor ends in the triggerer
         try:
-            with suppress(AirflowTaskTimeout):  # Airflow 2.11 lets it through, once the task has failed with it
+            with suppress(AirflowTaskTimeout):  # Airflow 2.11 raises it after the task has failed
                 dag.test(run_conf=conf)
         finally:
             listeners.unregister(failures)
     finally:
-        path.write_text("")  # kept, so that the next file has a name of its own
+        path.write_text("")  # kept, so that the next file has another name
     run = dagrun.DagRun.find(dag_id=dag.dag_id)[-1]
     instances = run.get_task_instances()
     return DagRun(

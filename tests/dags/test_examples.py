@@ -1,4 +1,4 @@
-"""The example DAGs run to their end, as they are."""
+"""The example DAGs run to their end, unchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("airflow_db")
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 
-#: These examples compute with a run's JSON, and read its documented form.
+#: These examples use a run's JSON, and need its documented format.
 plain_only = pytest.mark.parametrize("_quick_server", ["plain"], indirect=True)
 
 
@@ -31,7 +31,7 @@ def run_example(name: str, **conf: object) -> DagRun:
 
 
 def outputs(run: dict[str, Any], module: str) -> list[Any]:
-    """Return what the stages of a module gave."""
+    """Return the outputs of the stages of a module."""
     return [stage["output"] for stage in run["runStages"] if stage["module"] == module]
 
 
@@ -91,7 +91,7 @@ def test_what_one_run_gave_is_the_config_of_the_next(sandbox: Sandbox) -> None:
     assert done.state == "success"
     first, second = (done.xcoms[task_id]["run"] for task_id in ("pay", "notify"))
     assert [run["id"] for run in sandbox.control.runs()] == [first["id"], second["id"]]
-    # "Notify" gives its whole config: a list and a number, not their texts.
+    # "Notify" returns its config: a list and a number, not strings.
     assert outputs(second, "HTTP_REQUEST")[-1] == {"transactions": hashes(first), "credits": 14}
     assert len(hashes(first)) == 5
 
@@ -118,7 +118,7 @@ def test_a_failed_run_is_reported(sandbox: Sandbox) -> None:
     suppliers = {"module": "FOR_EACH", "error": {"message": "5 of 5 items failed"}}
     assert done.xcoms["report"]["return_value"] == {
         "status": "FAILED",
-        "credits": 13,  # of all stages but the last, which was not reached
+        "credits": 13,  # of all stages except the last, which was not reached
         "failed": [suppliers, *[payment] * 5],
     }
     assert len(sandbox.control.runs()) == 1

@@ -1,4 +1,4 @@
-"""Mapped tasks: a run, a link and a result of each map index of its own."""
+"""Mapped tasks: each map index has its own run, link and result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cells of the table in ``outcomes.py`` for which ``dag.test()`` is enough."""
+"""The cells of the table in ``outcomes.py`` that ``dag.test()`` can run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("airflow_db")
 
 CELLS = [(outcome, mode) for outcome in OUTCOMES for mode in outcome.in_process]
 
-#: Seconds that a task has where its time runs out: enough to start a run on a busy machine.
+#: Timeout in seconds of the tasks that time out: enough to start a run on a busy machine.
 LIMIT = 2
 
 MODES = {
@@ -60,7 +60,7 @@ class Waiting(NamedTuple):
             time.sleep(0.02)
 
     def wait_until_it_waits(self) -> None:
-        """Wait until the task, or its trigger after it, has said how far the run is."""
+        """Wait until the task or its trigger has logged the run's progress."""
         times = 2 if self.mode == "deferred" else 1
         self.wait_until(lambda: self.lines().count(FIRST) >= times)
 
@@ -69,17 +69,17 @@ class Waiting(NamedTuple):
 
 
 def wait(waiting: Waiting) -> None:
-    """Let time run out."""
+    """Wait for the timeout."""
 
 
 def finish(waiting: Waiting) -> None:
-    """Let the run go on to its end once the task waits for it."""
+    """Let the run end once the task waits for it."""
     waiting.wait_until_it_waits()
     waiting.let_go()
 
 
 def refuse_key(waiting: Waiting) -> None:
-    """Refuse the key during the wait; a stream breaks at the next event, so that any mode has to ask again."""
+    """Refuse the key during the wait; a stream breaks at the next event, so that every mode has to reconnect."""
     waiting.wait_until_it_waits()
     waiting.sandbox.control.clear_faults()
     for endpoint in ("get_run", "stream"):

@@ -1,4 +1,4 @@
-"""Where OpenLineage's provider is not installed, as in the environment of these tests, nothing of it is missed."""
+"""The provider works without OpenLineage's provider, as in the environment of these tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the audit makes of the ways in which pip-audit ends; each was seen."""
+"""The audit's verdict for all results of pip-audit that we have seen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lowest versions that ``pyproject.toml`` allows are those that are tested."""
+"""The lowest versions that ``pyproject.toml`` allows are tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What surrounds Airflow: its processes, ports and environment. The demo starts a whole one."""
+"""The processes, ports and environment of a local Airflow. The demo starts a complete one."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_killed_owner_leaves_nothing_behind(tmp_path: Path) -> None:
     wait_until(lambda: not marked(mark))
 
 
-def test_a_process_that_ends_on_its_own_is_told_with_its_last_words(processes: Processes) -> None:
+def test_a_process_that_ends_by_itself_is_reported_with_its_last_output(processes: Processes) -> None:
     processes.start("short", [sys.executable, "-c", "raise SystemExit('no such luck')"], os.environ)
     short = processes.main("short")
     wait_until(lambda: not is_alive(short.pid))
@@ -136,14 +136,14 @@ def test_a_process_can_be_stopped_where_it_is(processes: Processes) -> None:
     wait_until(lambda: all(each.status() == psutil.STATUS_SLEEPING for each in family))
 
 
-def test_a_command_that_fails_is_told_with_its_last_words(processes: Processes) -> None:
+def test_a_failed_command_is_reported_with_its_last_output(processes: Processes) -> None:
     with pytest.raises(RuntimeError, match="no such luck"):
         processes.run("short", [sys.executable, "-c", "raise SystemExit('no such luck')"], os.environ, 10)
 
     assert processes.names() == []
 
 
-def test_children_of_a_process_that_is_gone_are_none(processes: Processes) -> None:
+def test_an_ended_process_has_no_children(processes: Processes) -> None:
     processes.start("sleep", SLEEP, os.environ)
     main = processes.main("sleep")
     processes.kill("sleep")

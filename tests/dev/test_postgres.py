@@ -34,14 +34,14 @@ def folder(connection: psycopg.Connection) -> Path:
     return Path(data).parent
 
 
-def test_a_server_goes_with_its_folder_whoever_is_connected(postgres_programs: Path) -> None:
+def test_a_server_is_removed_with_its_folder_despite_connected_clients(postgres_programs: Path) -> None:
     with postgres(postgres_programs) as server:
         connection = connect(server.url)
         home = folder(connection)
         assert home.is_dir()
         started = time.monotonic()
 
-    assert time.monotonic() - started < 4  # it was asked to end, and not killed after that
+    assert time.monotonic() - started < 4  # it ended at the signal, and was not killed
     assert not home.exists()
     with pytest.raises(psycopg.OperationalError):
         connection.execute("SELECT 1")
@@ -63,7 +63,7 @@ def test_an_error_ends_the_server_too(postgres_programs: Path) -> None:
     assert [home.exists() for home in homes] == [False]
 
 
-def test_nobody_enters_without_the_password(postgres_programs: Path) -> None:
+def test_the_password_is_required(postgres_programs: Path) -> None:
     with postgres(postgres_programs) as server, pytest.raises(psycopg.OperationalError, match="password"):
         connect(re.sub(":[^:]+@", ":guess@", server.url))
 

@@ -56,7 +56,7 @@ def test_a_killed_server_has_lost_what_it_held(program: str) -> None:
         assert ask(server, "EXISTS key") == [":0"]
 
 
-def test_nobody_enters_without_the_password(program: str) -> None:
+def test_the_password_is_required(program: str) -> None:
     with redis(program) as server:
         port = int(server.url.rpartition(":")[2].removesuffix("/0"))
         with socket.create_connection(("127.0.0.1", port), timeout=5) as client:

@@ -31,12 +31,12 @@ class Block:
 
 
 def tokens(page: Path) -> list[Token]:
-    """Return what Markdown sees in a page."""
+    """Return the parsed Markdown tokens of a page."""
     return MarkdownIt().enable("table").parse(page.read_text())
 
 
 def blocks(page: Path) -> list[Block]:
-    """Return the code blocks of a page; an indented one, too, which has no language."""
+    """Return the code blocks of a page, including indented ones, which have no language."""
     found = []
     for token in tokens(page):
         if token.type in ("fence", "code_block"):
@@ -48,7 +48,7 @@ def blocks(page: Path) -> list[Block]:
 
 @dataclass(frozen=True)
 class Command:
-    """A command as it is typed, and what the page shows as its output; empty where it shows none."""
+    """A command, and its output on the page; empty without one."""
 
     text: str
     output: str
@@ -60,7 +60,7 @@ class Command:
 
 def commands(block: Block) -> list[Command]:
     """
-    Return the commands of a console block, comments left out.
+    Return the commands of a console block, without comments.
 
     Where the block has ``$`` prompts, what follows a command without one is its output.
     """
@@ -77,7 +77,7 @@ def commands(block: Block) -> list[Command]:
 
 
 def _whole(line: str, rest: Iterator[str]) -> str:
-    """Return a command with the lines it goes on in: a quote is open, or the last character is a backslash."""
+    """Return a command with its continuation lines, after an open quote or a trailing backslash."""
     while True:
         try:
             shlex.split(line, comments=True)

@@ -1,4 +1,4 @@
-"""What the provider says in its errors, warnings and logs: made by it, to compare the pages with."""
+"""Real errors, warnings and log lines of the provider, to compare with those in the docs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ QUOTE = "c0ffee00-1111-4222-8333-944455556666"
 
 
 def generalize(text: str) -> str:
-    """Return a text with the parts that differ from one time to the next made the same."""
+    """Normalize the parts of a text that vary."""
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<id>", text)
     text = re.sub(r"http://127\.0\.0\.1:\d+", "<sandbox>", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+(\+00:00|Z)", "<time>", text)
@@ -159,7 +159,7 @@ def updated(sandbox: Sandbox) -> str:
 
 @contextmanager
 def logged(name: str) -> Iterator[list[str]]:
-    """Collect what a logger says."""
+    """Collect the messages of a logger."""
     lines: list[str] = []
 
     class Handler(logging.Handler):
@@ -177,7 +177,7 @@ def logged(name: str) -> Iterator[list[str]]:
         logger.setLevel(before)
 
 
-#: Who makes a text, by how it begins.
+#: The function that produces a text, by the text's beginning.
 SAYINGS: dict[str, Callable[[Sandbox], str]] = {
     "WRRunFailedError: ": failed_run,
     "WRTriggerUnknownError: ": unknown,

@@ -1,4 +1,4 @@
-"""Every code block of the README and the pages: run where it can be, else checked in a way that can fail."""
+"""Every code block of the README and the docs is run, or checked if it cannot run."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from .blocks import PAGES, ROOT, Block, Command, blocks, commands, tokens
 if TYPE_CHECKING:
     from airflow_provider_wr.sandbox.pytest_plugin import wr_sandbox  # noqa: F401
 
-#: The address of the sandbox in the pages.
+#: The URL of the sandbox in the docs.
 SHOWN = "127.0.0.1:8787"
 
-#: Languages whose blocks nobody here can run, and the one page that may have them.
+#: Languages that cannot run here, and the one page that may have them.
 EXEMPT = {"typescript": ROOT / "docs" / "sdk.md"}
 
 
@@ -48,7 +48,7 @@ def _server() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def sandbox(_server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
-    """A fresh sandbox, 20 times as fast as usual, to which ``wr_default`` leads."""
+    """A fresh sandbox as ``wr_default``, 20 times as fast as usual."""
     _server.control.reset()
     monkeypatch.setenv("AIRFLOW_CONN_WR_DEFAULT", json.dumps(_server.connection))
     plain = {"conn_type": "http", "host": _server.url, "password": _server.api_key}
@@ -98,7 +98,7 @@ def test_links_lead_to_files(page: Path) -> None:
 
 
 def check_python(block: Block, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a block as what it is: a DAG file, a test, or a script."""
+    """Run a block as a DAG file, a test, or a script."""
     compile(block.code, str(block), "exec")
     if "airflow.providers.http" in block.code:
         pytest.importorskip("airflow.providers.http")
@@ -151,7 +151,7 @@ def run_dags(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = dags_folder()
     file = folder / f"{re.sub(r'[^a-z0-9]+', '_', str(block))}.py"
     code = block.code
-    if not AIRFLOW_V_3_0_PLUS:  # the one change that the pages ask for there
+    if not AIRFLOW_V_3_0_PLUS:  # the one change that the docs ask for
         code = code.replace("from airflow.sdk import", "from airflow.providers.common.compat.sdk import")
     file.write_text(code)
     monkeypatch.syspath_prepend(str(folder))
@@ -159,7 +159,7 @@ def run_dags(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
         with warnings.catch_warnings():
             if AIRFLOW_V_3_3_PLUS:
                 warnings.filterwarnings("error", message=".* in the triggerer, and does so in a worker")
-            warnings.filterwarnings("error", message=".* updates may overlap")  # no page shows what is not safe
+            warnings.filterwarnings("error", message=".* updates may overlap")  # the docs show only safe settings
             warnings.filterwarnings("error", message=".* does not wait for its run")
             bag = DagBag(str(file))
         assert bag.import_errors == {}
@@ -184,7 +184,7 @@ def check_command(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Run a command, or where it would install or stay, check that what it names is there."""
+    """Run a command. If it would install something or keep running, check that its targets exist."""
     first, *rest = command.words
     match first, *rest:
         case "make", *arguments:
@@ -213,7 +213,7 @@ def check_command(
 
 
 def run(script: str) -> str:
-    """Run a command in a shell, and return what it prints."""
+    """Run a command in a shell, and return its output."""
     shell = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, timeout=30)
     assert shell.returncode == 0, f"{script}\n{shell.stdout}{shell.stderr}"
     return shell.stdout
@@ -278,7 +278,7 @@ def check_export(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check_sandbox(options: list[str], output: str, sandbox: Sandbox) -> None:
-    """The sandbox knows the options, and prints when it listens what the page shows, which is cut at each …."""
+    """The sandbox knows the options, and its output is the one on the page, which is abbreviated with …."""
     shown_help = subprocess.run(
         [sys.executable, "-m", "airflow_provider_wr.sandbox", "--help"], capture_output=True, text=True, check=True
     ).stdout
@@ -294,7 +294,7 @@ def check_sandbox(options: list[str], output: str, sandbox: Sandbox) -> None:
 
 
 def check_curl(text: str, sandbox: Sandbox) -> None:
-    """The sandbox answers the request with success; as JSON where it answers anything."""
+    """The sandbox answers the request successfully, with JSON or an empty body."""
     address = sandbox.url.removeprefix("http://")
     script = text.replace(SHOWN, address).replace("localhost:8787", address).replace("curl ", "curl -sSf ", 1)
     assert script.count(address) == 1
@@ -303,7 +303,7 @@ def check_curl(text: str, sandbox: Sandbox) -> None:
 
 
 def check_airflow(arguments: list[str], block: Block) -> None:
-    """Airflow takes the command, and obeys it where that is quick; a DAG that it runs is on the page."""
+    """Airflow accepts the command, and runs it if that is quick; a DAG that it runs is on the page."""
     from airflow.cli.cli_parser import get_parser
 
     parsed = get_parser().parse_args(arguments)
@@ -326,7 +326,7 @@ def check_json(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read_connection(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read a connection as Airflow and the provider do."""
+    """Read a connection like Airflow and the provider."""
     monkeypatch.setenv(name, value)
     conn_id = name.removeprefix("AIRFLOW_CONN_").lower()
     assert BaseHook.get_connection(conn_id).conn_type == "wr"

@@ -1,4 +1,4 @@
-"""The page on waiting has the table that the tests go by."""
+"""The page on waiting has the same table as the tests."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .blocks import ROOT, tokens
 
 PAGE = ROOT / "docs" / "wait.md"
 
-#: What has no row in the tests' table: ``sensors/test_sensor.py`` has it.
+#: Rows that the tests' table does not have: see ``sensors/test_sensor.py``.
 ELSEWHERE = ["404 for 30 s"]
 
 
 def table(head: str) -> dict[str, list[str]]:
-    """Return the rows of the table whose first head is this one, by their first cell."""
+    """Return the rows of the table with this first header, by their first cell."""
     rows: list[list[str]] = []
     wanted = False
     for token, after in zip(found := tokens(PAGE), found[1:], strict=False):
@@ -44,7 +44,7 @@ def test_every_outcome_has_a_row() -> None:
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.name)
-def test_a_row_says_what_the_tests_expect(outcome: Outcome) -> None:
+def test_each_row_matches_the_tests(outcome: Outcome) -> None:
     for cell, end in zip(table("what happens")[outcome.row], (outcome.sensor, outcome.operator), strict=True):
         begins, retry = told(end)
         assert cell.startswith(begins)

@@ -1,1 +1,1 @@
-"""The provider in a real Airflow: scheduler, workers, triggerer, and sandboxes in the place of White Rabbit."""
+"""The provider in a real Airflow: scheduler, workers, triggerer, and sandboxes in place of White Rabbit."""

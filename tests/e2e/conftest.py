@@ -1,4 +1,4 @@
-"""One Airflow for most end-to-end tests, and sandboxes for all of them to talk to."""
+"""One Airflow for most end-to-end tests, and sandboxes for all of them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ EXAMPLES = Path(__file__).parents[2] / "example_dags"
 
 SETTINGS = {
     "AIRFLOW__CORE__PARALLELISM": "16",
-    # Some dozens of tasks start at once, and each of them talks to the API server.
+    # Dozens of tasks start at once, and each of them uses the API server.
     "AIRFLOW__DATABASE__SQL_ALCHEMY_POOL_SIZE": "50",
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
-    # Airflow takes minutes to notice that a worker or a triggerer died; here it has seconds.
+    # By default, Airflow takes minutes to notice that a worker or a triggerer died.
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
@@ -48,20 +48,20 @@ def herd() -> Iterator[list[Rabbit]]:
 
 @pytest.fixture(scope="session")
 def take_rabbit(herd: list[Rabbit]) -> Callable[[], Rabbit]:
-    """Return a sandbox that no other test has."""
+    """Return a sandbox that no other test uses."""
     return iter(herd[1:]).__next__
 
 
 @pytest.fixture
 def default_rabbit(herd: list[Rabbit]) -> Rabbit:
-    """The sandbox of the example DAGs, put back to the start."""
+    """The sandbox of the example DAGs, after a reset."""
     herd[0].control.reset()
     return herd[0]
 
 
 @contextmanager
 def new_home(session: pytest.Session) -> Iterator[Path]:
-    """Make a folder for an Airflow; it stays after a failure."""
+    """Create a folder for an Airflow, which is kept after a failure."""
     home = Path(tempfile.mkdtemp(prefix="wr-e2e-"))
     yield home
     if session.testsfailed:
@@ -72,7 +72,7 @@ def new_home(session: pytest.Session) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def settings(herd: list[Rabbit]) -> dict[str, str]:
-    """The environment of an Airflow: how it is set up, and its connections to all sandboxes."""
+    """The environment of an Airflow: its settings, and its connections to all sandboxes."""
     connections = {name: value for name, value in os.environ.items() if name.startswith("AIRFLOW_CONN_WR_")}
     return {**SETTINGS, **connections}
 
@@ -81,7 +81,7 @@ def settings(herd: list[Rabbit]) -> dict[str, str]:
 def airflow(
     herd: list[Rabbit], settings: dict[str, str], request: pytest.FixtureRequest
 ) -> Iterator[LocalAirflow]:
-    """An Airflow that is up, with our DAGs and the examples."""
+    """A running Airflow with our DAGs and the examples."""
     port = str(free_port())
     with new_home(request.session) as home:
         for folder in (DAGS, EXAMPLES):
@@ -94,7 +94,7 @@ def airflow(
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=30",
         }
         with LocalAirflow(home, home / "dags", env={**settings, **others}) as airflow:
-            # The tasks have an API server of their own. On SQLite a server that serves both may lock itself out:
+            # The tasks have their own API server. On SQLite, a server for both may deadlock:
             # its event loop waits to log our request, while a task's transaction waits for the event loop to
             # commit.
             airflow.start("api-server", "execution-api", "--apps", "execution", "--port", port)
@@ -104,7 +104,7 @@ def airflow(
 
 @pytest.fixture(scope="session")
 def print_table(pytestconfig: pytest.Config) -> PrintTable:
-    """Print a table – its title, the heads of its columns, its rows – at the end of the session."""
+    """Print a table at the end of the session: title, column headers, rows."""
 
     def keep(title: str, heads: Sequence[object], rows: Iterable[Sequence[object]]) -> None:
         texts = [[str(cell) for cell in row] for row in (heads, *rows)]

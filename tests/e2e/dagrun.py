@@ -1,4 +1,4 @@
-"""One run of a DAG: what a test, a user or a disaster can do to it, and what became of it."""
+"""One DAG run: actions of a test, a user or a disaster, and its results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENCE = 240.0
 
 
 class SharedApi(AirflowApi):
-    """The REST API for many threads, one request at a time: dozens would starve Airflow on a small machine."""
+    """The REST API for many threads, one request at a time: dozens would overload Airflow on a small machine."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -35,12 +35,12 @@ class SharedApi(AirflowApi):
 
 @cache
 def shared_api(url: str) -> SharedApi:
-    """Return the one client of this Airflow."""
+    """Return the shared client of this Airflow."""
     return SharedApi(url)
 
 
 class DagRun:
-    """A run of a DAG: the one of this id, or else a new one, started now. It may live in a thread of its own."""
+    """A DAG run: the one with this id, or a new one. May be used from another thread."""
 
     def __init__(self, airflow: LocalAirflow, dag_id: str, *, run_id: str | None = None, **params: object) -> None:
         self.airflow = airflow
@@ -49,7 +49,7 @@ class DagRun:
         self.run_id = run_id or self._api.trigger(dag_id, params)
 
     def wait_until(self, what: str, condition: Callable[[], bool], every: float = 0.2) -> None:
-        """Wait until the condition holds; ``what`` it is goes into the TimeoutError."""
+        """Wait until the condition is true; ``what`` goes into the TimeoutError."""
         self._api.wait_for(condition, PATIENCE, f"{self.dag_id} {self.run_id}: {what}", every)
 
     def end(self) -> str:
@@ -78,14 +78,14 @@ class DagRun:
         self._api.clear(self.dag_id, self.run_id, [task_id])
 
     def kill_worker(self, map_index: int = -1, task_id: str = "pay") -> None:
-        """Kill the worker that runs this task, and the process of the task, before either can say a word."""
+        """Kill the worker that runs this task, and the task's process, before either can report it."""
         pid = self._api.task_instance(self.dag_id, self.run_id, task_id, map_index)["pid"]
         (victim,) = (process for process in self.airflow.task_processes() if process.task == pid)
         for process in (victim.worker, victim.task):
             psutil.Process(process).kill()
 
     def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
-        """Return an XCom; None when there is none."""
+        """Return an XCom; None without one."""
         with suppress(requests.HTTPError):
             return self._api.xcom(self.dag_id, self.run_id, task_id, key, map_index)
 
@@ -96,13 +96,13 @@ class DagRun:
         return ""
 
     def messages(self, task_id: str, tries: int) -> list[Json]:
-        """Return each message that this try logged, in workers and in the triggerer."""
+        """Return all messages that this try logged, in workers and in the triggerer."""
         messages = self._api.messages(self.dag_id, self.run_id, task_id, tries)
         return [message for message in messages if isinstance(message, dict)]
 
     def log_files(self, task_id: str, tries: int, part: str = "*", map_index: int = -1) -> str:
         """
-        Return what is in a log's files now, which costs Airflow nothing.
+        Return the current content of a log's files, without a request to Airflow.
 
         :param part: the end of their names: "" for those of workers, ".trigger*" for those of triggers.
         """
@@ -121,26 +121,26 @@ class DagRun:
 
     def is_handed_over(self, task_id: str, tries: int) -> bool:
         """
-        Return whether the scheduler has taken notice that a worker has deferred this try, and is done.
+        Return whether the scheduler has noticed that a worker has deferred this try and ended.
 
-        If the task resumes before, Airflow takes it for one whose worker died, and fails it (seen on 3.3.2).
+        If the task resumes before that, Airflow assumes that its worker died, and fails it (seen on 3.3.2).
         """
         said = (self.airflow.home / "logs" / "scheduler.log").read_text()
         this = f"dag_id={self.dag_id}, task_id={task_id}, run_id={re.escape(self.run_id)},"
         return bool(re.search(rf"TaskInstance Finished: {this}.* state=deferred,.* try_number={tries},", said))
 
     def triggerers(self, task_id: str) -> dict[int, str]:
-        """Return the ids of the triggerers that its trigger ran in, and since when: ISO 8601, UTC."""
+        """Return the triggerers that ran its trigger: ids, and start times in ISO 8601, UTC."""
         return {
             int(log.name.split(".")[-2]): str(json.loads(log.read_text().splitlines()[0])["timestamp"])
             for log in self._logs(task_id).glob("attempt=?.log.trigger.*.log")
         }
 
     def trigger_events(self, task_id: str) -> int:
-        """Return how many events its trigger has fired, in whatever triggerer."""
+        """Return how many events its trigger has fired, in all triggerers."""
         logs = [
             *self._logs(task_id).glob("attempt=?.log.trigger.*.log"),
-            # A triggerer may say so late, and then in its own log.
+            # A triggerer may log this late, and then in its own log.
             *(self.airflow.home / "logs").glob("triggerer*.log"),
         ]
         name = f"{self.dag_id}/{self.run_id}/{task_id}/"
@@ -148,7 +148,7 @@ class DagRun:
         return sum("Trigger fired event" in line and name in line for line in lines)
 
     def deferred_without_process(self) -> set[str]:
-        """Return the tasks that are deferred now, and whose worker is gone."""
+        """Return the tasks that are deferred now, and whose worker has ended."""
         pids = {process.task for process in self.airflow.task_processes()}
         return {
             task["task_id"] for task in self.tasks() if task["state"] == "deferred" and task["pid"] not in pids

@@ -1,4 +1,4 @@
-"""Sandboxes, each with an Airflow connection of its own, so that each test can count its runs."""
+"""Sandboxes, each with its own Airflow connection, so that each test can count its runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PUBLIC_KEY = base64.b64encode(
 
 
 class Rabbit(Sandbox):
-    """A sandbox that wants every request signed."""
+    """A sandbox that requires signed requests."""
 
     def __init__(self, conn_id: str) -> None:
         super().__init__(api_key=API_KEY, public_key=PUBLIC_KEY)
@@ -40,17 +40,17 @@ class Rabbit(Sandbox):
         return {**connection, "extra": {**connection["extra"], "api_secret": API_SECRET}}
 
     def configure(self, component: str = "Quote", **config: object) -> None:
-        """Change how a stage, the first one by default, of each run that starts from now on behaves."""
+        """Change the behaviour of a stage, by default the first, for all runs that start from now on."""
         with WRHook(self.conn_id) as hook:
             hook.update_component(self.components[component], config=config)
 
     def start_run(self) -> str:
-        """Start a run that is not Airflow's, and return its id."""
+        """Start a run outside of Airflow, and return its id."""
         with WRHook(self.conn_id) as hook:
             return hook.trigger_run().run_id
 
     def received(self, endpoint: str) -> int:
-        """Return how many requests of this kind were answered."""
+        """Return the number of answered requests to an endpoint."""
         return sum(request["endpoint"] == endpoint for request in self.control.requests())
 
 

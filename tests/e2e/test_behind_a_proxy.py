@@ -1,4 +1,4 @@
-"""A proxy passes a trigger on and loses the answer: one run is started, and no retry starts another."""
+"""A proxy forwards a trigger and loses the answer: one run is started, and no retry starts another."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dev.local_airflow import LocalAirflow
 from .dagrun import DagRun
 from .rabbit import Rabbit
 
-#: What the proxy does in place of answering.
+#: What the proxy does instead of answering.
 LOSSES: dict[str, Callable[[Peer], None]] = {"closes": Peer.close, "resets": Peer.reset, "is silent": Peer.hang}
 
 
 def proxy(lose: Callable[[Peer], None]) -> RawServer:
-    """Return a proxy that passes all requests on, and all answers but those to a trigger."""
+    """Return a proxy that forwards all requests, and all answers except those to a trigger."""
 
     def pass_on(request: Request, peer: Peer) -> None:
         with requests.Session() as session:
@@ -48,7 +48,7 @@ def play(
 def played(
     airflow: LocalAirflow, take_rabbit: Callable[[], Rabbit]
 ) -> dict[str, Future[tuple[DagRun, Rabbit, list[Request]]]]:
-    """All losses, at the same time."""
+    """All cases, at the same time."""
     with ThreadPoolExecutor() as pool:
         return {name: pool.submit(play, lose, airflow, take_rabbit()) for name, lose in LOSSES.items()}
 

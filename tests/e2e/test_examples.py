@@ -1,4 +1,4 @@
-"""What the example DAGs show that only a scheduler, workers and a triggerer can show; tests/dags runs the rest."""
+"""The behaviour of the example DAGs that needs a scheduler, workers and a triggerer; tests/dags has the rest."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def test_the_runs_of_a_fan_out_take_turns(airflow: LocalAirflow, default_rabbit:
     dag_run = DagRun(airflow, "example_wr_fan_out", suppliers=[3, 1, 2])
     assert dag_run.end() == "success"
 
-    # A run whose component another one had changed would have paid as many as that one.
+    # With another run's config, a run would have made as many payments as that one.
     assert dag_run.xcom("total")["paid"] == [3, 1, 2]
     assert len(default_rabbit.control.runs()) == 3

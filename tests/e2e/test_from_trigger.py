@@ -1,4 +1,4 @@
-"""A sensor starts in the triggerer however its run is named, and falls back to a worker where it cannot."""
+"""A sensor starts in the triggerer for all kinds of run ids, and falls back to a worker if it cannot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .rabbit import LITERAL, LITERAL_CONN, Rabbit
 
 DAGS = Path(__file__).parent / "dags"
 
-# The task of dags/from_trigger.py, and how many worker processes it uses.
+# The tasks of dags/from_trigger.py, and their numbers of worker processes.
 WORKERS = {
     # start in the triggerer, end in a worker
     "output": 1,
@@ -51,14 +51,14 @@ WORKERS = {
     "execute_callback": 2,
     "pre_execute": 2,
     "subclass": 2,
-    # end otherwise than allowed
+    # end with a status that is not allowed
     "failure_callback": 1,
     "skipped_callback": 1,
 }
 LITERALS = ("literal", "variable")
 NO_RESULT = ("no_xcom", "failure_callback", "skipped_callback")
 
-# What Airflow calls, by task, as often as in any deferred sensor.
+# The expected calls by task, the same as for any deferred sensor.
 CALLS = {
     "success_callback": ["success"],
     "by_default_args": ["success"],
@@ -73,7 +73,7 @@ CALLS = {
 ONLY_THERE = "counts only there"
 LISTENERS = "a plugin with listeners is installed"
 
-# What is said when the DAG is parsed.
+# The warnings when the DAG is parsed.
 CANNOT_START = {
     "pull_from_list": "run_id is a template that the triggerer is not known to render: {{ ti.xcom_pull(",
     "macro": "run_id is a template that the triggerer is not known to render: {{ run_of(ti) }}",
@@ -138,21 +138,21 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def dag_run(airflow: LocalAirflow, take_rabbit: Callable[[], Rabbit]) -> DagRun:
     rabbit = take_rabbit()
-    rabbit.configure(seconds=30)  # some sensors have to begin before the run ends
+    rabbit.configure(seconds=30)  # some sensors have to start before the run ends
     dag_run = DagRun(airflow, "from_trigger", conn_id=rabbit.conn_id)
     assert dag_run.end() == "success"
     return dag_run
 
 
 def parse(home: Path, dag_file: str) -> dict[str, Any]:
-    """Parse a DAG file as an Airflow with this home does."""
+    """Parse a DAG file like an Airflow with this home."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     result = subprocess.run(
         [sys.executable, "-c", PARSE, str(DAGS / dag_file)],
         env={
             **env,
             "AIRFLOW_HOME": str(home),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",  # Airflow's examples bring a listener, too
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",  # Airflow's example DAGs add a listener, too
             LITERAL: "9e4c7b1a-1111-4222-8333-944455556666",
             LITERAL_CONN: "wr_default",
         },
@@ -205,7 +205,7 @@ def test_the_end_of_a_wait_updates_the_assets_of_its_task(airflow: LocalAirflow,
     assert event["uri"] == "x-white-rabbit://e2e"
 
 
-def test_what_needs_a_worker_is_told_when_the_dag_is_parsed(tmp_path: Path) -> None:
+def test_a_sensor_that_needs_a_worker_warns_when_the_dag_is_parsed(tmp_path: Path) -> None:
     parsed = parse(tmp_path, "from_trigger.py")
 
     told = dict(each for each in parsed["warnings"])

@@ -1,7 +1,7 @@
 """
-Beside waits that are healthy one gets, in each mode, an answer that Airflow cannot keep: the triggerer lives on.
+Answers that Airflow cannot store, in each mode, do not affect healthy waits or the triggerer.
 
-On PostgreSQL, which holds less than SQLite does.
+On PostgreSQL, which is stricter than SQLite.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ CASES = [
 
 
 class Api:
-    """White Rabbit as it might be: of each case a run for each mode, which ends as it should when it is let go."""
+    """A hostile White Rabbit, with a run for each case and mode, which ends when it is released."""
 
     def __init__(self) -> None:
         self.streamed: set[str] = set()
@@ -180,7 +180,7 @@ def api() -> Iterator[Api]:
 
 @dataclass(frozen=True)
 class Aftermath:
-    """What is left when all has ended."""
+    """The results after all waits have ended."""
 
     triggerers: list[list[int]]
     """The processes of the triggerer before and after."""
@@ -195,7 +195,7 @@ class Aftermath:
 def aftermath(
     api: Api, postgres_programs: Any, request: pytest.FixtureRequest, print_table: PrintTable
 ) -> Iterator[Aftermath]:
-    """Let each run end while all others wait, and keep what became of them."""
+    """Let each run end while all others wait, and collect the results."""
     dags = request.path.parent / DAGS
     with postgres(postgres_programs) as server, new_home(request.session) as home:
         env = {
@@ -232,7 +232,7 @@ def aftermath(
 
 
 def wait_until_all_wait(run: DagRun, api: Api, case: Case) -> None:
-    """Wait until all streams are open, and the scheduler knows of it: only then do all resume for sure."""
+    """Wait until all streams are open, and the scheduler has noticed: otherwise some may not resume."""
 
     def all_wait() -> bool:
         return (
@@ -255,7 +255,7 @@ def triggerer_pids(airflow: LocalAirflow) -> list[int]:
 
 
 def everything(url: str) -> str:
-    """Return all that is in the database, as text."""
+    """Return the whole database as text."""
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
         tables = connection.execute(
             "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"

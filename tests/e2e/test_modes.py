@@ -18,10 +18,10 @@ from .rabbit import Rabbit
 
 CELLS = [(outcome, mode) for outcome in OUTCOMES for mode in outcome.in_airflow]
 
-#: Seconds that a task has where its time runs out.
+#: Timeout in seconds of the tasks that time out.
 LIMIT = 20
 
-#: What a mode says each time it looks at the run.
+#: What each mode logs at each read of the run.
 LOOK = re.compile(r" \| \d+ stages? pending|retrying|401 |run [0-9a-f-]{36} ended ")
 
 
@@ -36,7 +36,7 @@ class Waits(DagRun):
         """The tasks that were seen deferred, with no process serving them."""
 
     def wait_until_all_say(self, text: str) -> None:
-        """Wait until the logs of all tasks hold this text."""
+        """Wait until the logs of all tasks contain this text."""
         modes = self.outcome.in_airflow
         self.wait_until(text, lambda: all(text in self.log_files(mode, 1) for mode in modes), every=1)
 
@@ -46,11 +46,11 @@ class Waits(DagRun):
         self.wait_until("all wait", lambda: self._wait_in(1, modes) and self._are_alone(), every=1)
 
     def wait_until_operators_wait_again(self) -> None:
-        """Wait until each operator waits for the run that its second try has started."""
+        """Wait until each operator waits for the run of its second try."""
         self.wait_until("the operators wait again", lambda: self._wait_in(2, OPERATORS), every=1)
 
     def let_go(self) -> None:
-        """Let the runs that are held go on to their end; those that start later are held again."""
+        """Let the held runs end; runs that start later are held again."""
         self.rabbit.configure(hold=False)
         self.rabbit.configure(hold=True)
 
@@ -74,7 +74,7 @@ class Waits(DagRun):
         return self.state() in ("success", "failed")
 
     def end(self, mode: str) -> End:
-        """Return how the task of this mode ended, with what it said in the first try that said another thing."""
+        """Return the result of the task of this mode, with the log of the first try that differs."""
         (task,) = (task for task in self.tasks() if task["task_id"] == mode)
         tries = task["try_number"]
         run = self.xcom(mode, "return_value" if mode in SENSORS else "run")
@@ -84,7 +84,7 @@ class Waits(DagRun):
     def _says(self, mode: str, tries: int) -> tuple[str, ...]:
         expected = self.outcome.end(mode).says
         for number in range(1, tries + 1):
-            # Where the key is refused, the next try sees nothing of the run.
+            # If the key is refused, the next try cannot read the run.
             blind = number > 1 and self.outcome.happens == "refuse_key"
             of_try = tuple(line for line in expected if not (blind and line == FIRST))
             lines = [line for message in self.messages(mode, number) for line in texts(message)]
@@ -94,12 +94,12 @@ class Waits(DagRun):
         return expected
 
     def looks(self, mode: str) -> int:
-        """Return how often the only try looked at the run."""
+        """Return how often the only try read the run."""
         return sum(bool(LOOK.search(str(message))) for message in self.messages(mode, 1))
 
 
 def texts(message: Json) -> Iterator[str]:
-    """Yield what a message of the log says of the wait: our own lines, and those of Airflow about its end."""
+    """Yield the lines of a log message about the wait: our own, and Airflow's about its end."""
     event = message["event"]
     if str(message.get("logger")).startswith("airflow_provider_wr."):
         yield event
@@ -116,11 +116,11 @@ def texts(message: Json) -> Iterator[str]:
 
 
 def wait(waits: Waits) -> None:
-    """Let time run out."""
+    """Wait for the timeout."""
 
 
 def finish(waits: Waits) -> None:
-    """Let the runs end, and then those that retries have started."""
+    """Let the runs end, and then the runs of retries."""
     waits.wait_until_all_wait()
     waits.let_go()
     if waits.outcome.operator is not None and not waits.outcome.operator.retries_left:
@@ -136,14 +136,14 @@ def spend(waits: Waits) -> None:
 
 
 def mend_network(waits: Waits) -> None:
-    """Let the API be reached again once nobody could."""
+    """Make the API reachable again after all tasks have failed to reach it."""
     waits.wait_until_all_say("retrying")
     waits.rabbit.control.clear_faults()
     finish(waits)
 
 
 def refuse_key(waits: Waits) -> None:
-    """Refuse the key while all wait; their streams break at the next event, so that all have to ask again."""
+    """Refuse the key while all tasks wait; their streams break at the next event, so that all have to reconnect."""
     waits.wait_until_all_wait()
     waits.rabbit.control.clear_faults()
     for endpoint in ("get_run", "stream"):
@@ -163,7 +163,7 @@ HAPPENS: dict[str, Callable[[Waits], None]] = {
 
 
 def play(outcome: Outcome, airflow: LocalAirflow, rabbit: Rabbit) -> Waits:
-    """Let the outcome happen to a task of each mode."""
+    """Run the outcome for a task of each mode."""
     rabbit.configure(hold=True, **outcome.config)
     if outcome.happens == "mend_network":
         for endpoint in ("get_run", "stream"):
@@ -207,7 +207,7 @@ def test_every_mode_has_the_same_outcome(outcome: Outcome, mode: str, waits: dic
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.name)
-def test_as_many_runs_are_started_as_asked_for(outcome: Outcome, waits: dict[str, Waits]) -> None:
+def test_each_task_starts_the_expected_number_of_runs(outcome: Outcome, waits: dict[str, Waits]) -> None:
     assert len(waits[outcome.name].rabbit.control.runs()) == outcome.runs
 
 

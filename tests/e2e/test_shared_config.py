@@ -1,5 +1,5 @@
 """
-DAG runs that overlap, each with its own value of a config that all runs share.
+Overlapping DAG runs, each with its own value of a config that all runs share.
 
 With a setting that keeps them apart, each run has the value of its own task. Without one, a warning comes when the
 DAG is parsed, and an update that could reach the run of another is not sent.
@@ -20,10 +20,10 @@ from .conftest import PrintTable
 from .dagrun import DagRun, shared_api
 from .rabbit import Rabbit
 
-#: Pools: how many slots, and whether deferred tasks take one.
+#: Pools: number of slots, and whether deferred tasks count.
 POOLS = {"wr_one": (1, True), "wr_fan_out": (1, True), "wr_two": (2, True), "wr_not_deferred": (1, False)}
 
-#: The DAGs with a setting that keeps runs apart, and how many runs of each are started at once.
+#: The DAGs with a setting that prevents overlaps, and how many runs of each are started at once.
 IN_TURN = {
     "turns_max_active_runs": 4,
     "turns_pool": 20,
@@ -33,7 +33,7 @@ IN_TURN = {
     "fan_out_turns_pool": 1,
 }
 
-#: The same for those without, or with a wrong one.
+#: The same for DAGs without one, or with a wrong one.
 OVERLAP = {
     "overlap": 4,
     "overlap_allowed": 4,
@@ -43,19 +43,19 @@ OVERLAP = {
     "fan_out_overlap": 1,
 }
 
-#: What warns when it is parsed; a pool of the wrong kind is noticed only when the tasks run.
+#: DAGs that warn when they are parsed; a wrong pool is detected only when the tasks run.
 WARNED = {"overlap", "separate_overlap", "fan_out_overlap"}
 
 ENDED = ("success", "failed")
 
-#: Seconds that all of it may take: 20 tasks in turn, each of which is started twice.
+#: Timeout in seconds for everything: 20 sequential tasks, each of which is started twice.
 PATIENCE = 900.0
 
 REFUSED = "nothing was sent, since "
 
 
 class Payment(NamedTuple):
-    """What became of one task: its state, the payments it asked for and those of its run, None without a run."""
+    """The result of one task: its state, its requested payments and those of its run, None without a run."""
 
     state: str
     asked: int
@@ -64,7 +64,7 @@ class Payment(NamedTuple):
 
 
 class Overlap(NamedTuple):
-    """All runs of a DAG, started at once in a sandbox of their own."""
+    """All runs of a DAG, started at once in their own sandbox."""
 
     rabbit: Rabbit
     payments: list[Payment]
@@ -76,7 +76,7 @@ class Overlap(NamedTuple):
 
 def play(airflow: LocalAirflow, dag_id: str, runs: int, rabbit: Rabbit) -> Overlap:
     """Start DAG runs that ask for 1, 2, 3 … payments, and wait for all of them."""
-    # Long enough for tasks that are not kept apart to overlap, on a slow machine too.
+    # Long enough for unprotected tasks to overlap, also on a slow machine.
     rabbit.configure(seconds=2 if dag_id in IN_TURN else 20)
     dag_runs = [DagRun(airflow, dag_id, conn_id=rabbit.conn_id, count=n) for n in range(1, runs + 1)]
     for dag_run in dag_runs:

@@ -1,4 +1,4 @@
-"""A run is started once, whatever dies, is cleared or is left unanswered."""
+"""A run is started once, whatever is killed, cleared or left unanswered."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HELD_BACK = 25.0
 
 
 class Payment(DagRun):
-    """A DAG run that starts runs in a sandbox of its own."""
+    """A DAG run that starts runs in its own sandbox."""
 
     def __init__(self, airflow: LocalAirflow, dag_id: str, rabbit: Rabbit) -> None:
         super().__init__(airflow, dag_id, conn_id=rabbit.conn_id)
@@ -29,7 +29,7 @@ class Payment(DagRun):
         self.sandbox = rabbit.control
 
     def transactions(self) -> list[str]:
-        """Return the hash of each payment that was made, in whatever run."""
+        """Return the hash of each payment, of all runs."""
         with WRHook(self.rabbit.conn_id) as hook:
             stages = [stage for run in self.sandbox.runs() for stage in hook.get_run(run["id"]).stages]
         return [
@@ -43,7 +43,7 @@ class Payment(DagRun):
 
 
 def nothing(payment: Payment) -> None:
-    """Let it be."""
+    """Do nothing."""
 
 
 def kill_before(payment: Payment) -> None:
@@ -104,11 +104,11 @@ def clear_while_waiting(payment: Payment) -> None:
 
 
 def clear_kill_late(payment: Payment) -> None:
-    # A task is deferred a moment before its trigger runs; cleared in that moment, its try 1 would ask for nothing.
+    # A task is deferred shortly before its trigger runs; if it is cleared in between, try 1 sends no requests.
     wait_for_trigger(payment, tries=1)
     payment.clear()
     wait_for_trigger(payment, tries=2)
-    # The trigger meets the first of them when the run has ended, and the worker the second.
+    # The trigger gets the first fault when the run has ended, and the worker the second.
     payment.sandbox.fault("get_run", delay=3)
     payment.sandbox.fault("get_run", delay=HELD_BACK)
     payment.wait_until("the worker has asked for the run", lambda: not payment.sandbox.faults())
@@ -124,7 +124,7 @@ def clear_kill_soon(payment: Payment) -> None:
 
 
 def wait_for_trigger(payment: Payment, *, tries: int) -> None:
-    """Wait until the trigger follows the run's stream and has read the run, as the worker did in later tries."""
+    """Wait until the trigger follows the stream and has read the run, as the worker has in later tries."""
     payment.wait_until(
         f"the trigger of try {tries} waits",
         lambda: (payment.rabbit.received("stream"), payment.rabbit.received("get_run")) == (tries, 2 * tries - 1),
@@ -140,7 +140,7 @@ def mend_after_failure(payment: Payment) -> None:
 
 
 class End(NamedTuple):
-    """What became of a payment."""
+    """The result of a payment."""
 
     runs: int
     state: str
@@ -224,7 +224,7 @@ CASES = [
 
 
 def play(case: Case, airflow: LocalAirflow, rabbit: Rabbit) -> tuple[Payment, End]:
-    """Let the case happen, and return how it ended."""
+    """Run the case, and return its result."""
     if isinstance(case.given, Fault):
         rabbit.control.fault(**vars(case.given))
     else:
@@ -241,7 +241,7 @@ Played = dict[str, Future[tuple[Payment, End]]]
 
 @pytest.fixture(scope="module")
 def played(airflow: LocalAirflow, take_rabbit: Callable[[], Rabbit], print_table: PrintTable) -> Iterator[Played]:
-    """All cases, some of which happen at the same time: as many as a small machine can bear."""
+    """All cases, as many in parallel as a small machine can handle."""
     with ThreadPoolExecutor(8) as pool:
         played = {case.what: pool.submit(play, case, airflow, take_rabbit()) for case in CASES}
         yield played

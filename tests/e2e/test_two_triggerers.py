@@ -1,4 +1,4 @@
-"""Of two triggerers on PostgreSQL one is killed: every wait ends once."""
+"""One of two triggerers on PostgreSQL is killed: every wait ends exactly once."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .rabbit import Rabbit
 DAGS = Path(__file__).parent / "dags_on_postgres"
 
 SETTINGS = {
-    # What a triggerer takes at a time of what nobody holds. By default the first to look takes nearly all.
+    # How many unassigned triggers a triggerer takes at a time. By default, the first one takes nearly all.
     "AIRFLOW__TRIGGERER__MAX_TRIGGER_TO_SELECT_PER_LOOP": "3",
-    # Seconds until the other takes over what a dead one held.
+    # Seconds until the other takes over the triggers of a dead one.
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
 }
 
@@ -44,7 +44,7 @@ class End(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """What became of a wait. Times are in UTC and ISO 8601: they compare as texts."""
+    """The result of a wait. Times are in UTC and ISO 8601, so that they compare as strings."""
 
     kind: str
     holder: int
@@ -59,7 +59,7 @@ class Wait(NamedTuple):
 
 
 class Waits(DagRun):
-    """A DAG run that waits for runs of a sandbox of its own, which end when they are let go."""
+    """A DAG run that waits for runs of its own sandbox, which end when they are released."""
 
     def __init__(self, airflow: LocalAirflow, rabbit: Rabbit) -> None:
         rabbit.configure(hold=True)
@@ -73,7 +73,7 @@ class Waits(DagRun):
         self.ended: list[Wait] = []
 
     def wait_until_held(self, by: set[int], streams: int) -> None:
-        """Wait until these triggerers hold all waits, and so many streams were opened in all."""
+        """Wait until these triggerers have all waits, and this number of streams was opened in total."""
 
         def held() -> bool:
             return set(self.holders().values()) <= by and self.streams().total() >= streams
@@ -81,17 +81,17 @@ class Waits(DagRun):
         self.wait_until(f"triggerers {by} hold all waits", held, every=1)
 
     def holders(self) -> dict[str, Any]:
-        """Return the id of the triggerer that holds each wait now, None for none."""
+        """Return the id of the current triggerer of each wait, None for none."""
         jobs = {task["task_id"]: task["triggerer_job"] for task in self.tasks()}
         return {task_id: job and job["id"] for task_id, job in jobs.items()}
 
     def streams(self) -> Counter[str]:
-        """Return how many streams were opened so far, by the id of the run."""
+        """Return the number of opened streams by run id."""
         requests = self.rabbit.control.requests()
         return Counter(request["path"].split("/")[-2] for request in requests if request["endpoint"] == "stream")
 
     def look(self) -> None:
-        """Keep how it is just before the kill."""
+        """Record the state just before the kill."""
         self.held, self.opened = self.holders(), self.streams()
 
     def let_go(self) -> None:
@@ -99,7 +99,7 @@ class Waits(DagRun):
         self.rabbit.configure(hold=False)
 
     def follow(self) -> None:
-        """Wait for the end, and keep what became of the waits."""
+        """Wait for the end, and collect the results."""
         self.end()
         self.ended = [self._wait(task["task_id"], task) for task in self.tasks()]
 
@@ -118,7 +118,7 @@ class Waits(DagRun):
 
 @dataclass(frozen=True)
 class Disaster:
-    """Two DAG runs were waiting when a triggerer was killed, and the other was left."""
+    """Two DAG runs were waiting when one of the triggerers was killed."""
 
     killed: int
     left: int
@@ -132,7 +132,7 @@ class Disaster:
         return self.soon.ended + self.late.ended
 
     def taken_over(self, waits: Waits) -> list[Wait]:
-        """Return those that the killed triggerer held."""
+        """Return the waits of the killed triggerer."""
         return [wait for wait in waits.ended if wait.holder == self.killed]
 
 
@@ -140,7 +140,7 @@ class Disaster:
 def two_triggerers(
     postgres_programs: Path, settings: dict[str, str], request: pytest.FixtureRequest
 ) -> Iterator[LocalAirflow]:
-    """An Airflow of its own, with two triggerers, on PostgreSQL."""
+    """A separate Airflow with two triggerers, on PostgreSQL."""
     with postgres(postgres_programs) as server, new_home(request.session) as home:
         database = {
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.url,
@@ -212,7 +212,7 @@ def test_nothing_is_triggered_twice(disaster: Disaster) -> None:
         assert set(runs) == {wait.own_run for wait in waits.ended}
 
 
-def test_the_other_triggerer_opens_the_streams_anew(disaster: Disaster) -> None:
+def test_the_other_triggerer_reopens_the_streams(disaster: Disaster) -> None:
     for waits in (disaster.soon, disaster.late):
         anew = Counter(wait.own_run for wait in disaster.taken_over(waits))
         assert waits.streams() - waits.opened == anew

@@ -1,4 +1,4 @@
-"""What all other tests left behind holds no secret. Runs last, by its name."""
+"""No secrets in the files and the database of all other tests. Its name makes it run last."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .rabbit import API_KEY, API_SECRET
 
 @pytest.fixture(scope="module")
 def texts(airflow: LocalAirflow) -> dict[str, str]:
-    """Everything in the home of this Airflow, by the name of its file; the database as SQL."""
+    """All files in the home of this Airflow, by name; the database as SQL."""
     texts = {str(path): path.read_text(errors="replace") for path in airflow.home.rglob("*") if path.is_file()}
     with closing(sqlite3.connect(airflow.home / "airflow.db", timeout=60)) as database:
         texts["database"] = "\n".join(database.iterdump())

@@ -1,5 +1,5 @@
 """
-Any answer to any call is a result or a WRError, and all that is said of either is fit for a log.
+Any answer to any call becomes a result or a WRError, and both can be logged.
 
 Run: python tests/fuzz/fuzz_models.py -max_total_time=30 tests/fuzz/corpus_models
 """

@@ -1,5 +1,5 @@
 """
-Any JSON is read as a run or is a WRProtocolError; a run can be kept as an XCom, and all that is said of it logged.
+Any JSON becomes a run or a WRProtocolError; a run can be stored as an XCom, and logged.
 
 Run: python tests/fuzz/fuzz_runs.py -max_total_time=15 tests/fuzz/corpus_runs
 """

@@ -1,5 +1,5 @@
 """
-Any JSON, made fit for Airflow, can be kept; what was fit before is the same object, and each change is named.
+Any JSON can be stored after sanitizing; valid values are unchanged, and each change is reported.
 
 Run: python tests/fuzz/fuzz_sanitize.py -max_total_time=15 tests/fuzz/corpus_sanitize
 """
@@ -22,7 +22,7 @@ from storage import stored
 
 
 def test_one_input(wire: bytes) -> None:
-    # The first byte says how deep: a fuzzer finds no hundred brackets by itself.
+    # The first byte is the nesting depth: a fuzzer hardly finds a hundred brackets by itself.
     levels, wire = (wire[0] if wire else 0) * 8, wire[1:]
     try:
         value = decode(b"[" * levels + wire + b"]" * levels)

@@ -1,5 +1,5 @@
 """
-Any bytes, cut anywhere, are events, signs of life or a WRProtocolError, and the cuts change nothing.
+Any bytes, split anywhere, become events, heartbeats or a WRProtocolError, regardless of the splits.
 
 Run: python tests/fuzz/fuzz_sse.py -max_total_time=30 tests/fuzz/corpus_sse
 """
@@ -24,7 +24,7 @@ def replay(chunks: list[bytes]) -> list[str]:
 
 
 def test_one_input(wire: bytes) -> None:
-    # The first byte says where to cut.
+    # The first byte is the place of the split.
     size, wire = wire[0] if wire else 0, wire[1:]
     chunks = [wire[place : place + size] for place in range(0, len(wire), size)] if size else [wire]
     events = replay(chunks)

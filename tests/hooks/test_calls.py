@@ -153,7 +153,7 @@ def test_requests_are_those_of_the_vendors_sdk(serve: Serve, hook: AnyHook) -> N
         assert not sent.headers.keys() & {"x-sdk-signature", "x-sdk-timestamp", "cookie", "authorization"}
 
 
-def test_a_stream_is_asked_for_without_compression(serve: Serve, hook: AnyHook) -> None:
+def test_a_stream_is_requested_without_compression(serve: Serve, hook: AnyHook) -> None:
     server = serve(api)
     hook.stream_run(RUN_ID)
     assert server.requests[0].headers["accept-encoding"] == "identity"
@@ -289,7 +289,7 @@ def test_bad_input_is_refused_before_anything_is_sent(
     assert server.connections == 0
 
 
-def test_a_call_without_any_workflow_says_where_to_put_it(serve: Serve, hook: AnyHook) -> None:
+def test_a_call_without_any_workflow_names_where_to_set_it(serve: Serve, hook: AnyHook) -> None:
     server = serve(api, workflow_id=None)
     with pytest.raises(WRValidationError, match="no workflow id"):
         hook.trigger_run()
@@ -332,9 +332,7 @@ async def test_leaving_an_asynchronous_stream_early_closes_its_connection(serve:
         await asyncio.to_thread(server.wait_until_alone)
 
 
-async def test_whoever_takes_long_over_an_event_gets_the_next_one(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_consumer_still_gets_the_next_event(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "SILENCE", 0.2)
 
     def script(request: Request, peer: Peer) -> None:
@@ -382,7 +380,7 @@ ANSWERS: dict[str, tuple[tuple[Any, ...], bool, str]] = {
 
 
 @pytest.mark.parametrize(("answer", "works", "says"), ANSWERS.values(), ids=ANSWERS)
-def test_test_connection_asks_once_and_tells_whether_the_key_is_accepted(
+def test_test_connection_checks_the_key_with_one_request(
     serve: Serve, answer: tuple[Any, ...], works: bool, says: str
 ) -> None:
     server = serve(lambda request, peer: peer.answer(*answer))
@@ -452,7 +450,7 @@ def test_test_connection_takes_a_404_for_the_apis_where_another_key_is_refused(
     assert server.count() <= 2
 
 
-def test_test_connection_tells_the_sandbox_from_a_path_in_it(sandbox: Sandbox, connect: Connect) -> None:
+def test_test_connection_detects_a_path_in_the_sandbox(sandbox: Sandbox, connect: Connect) -> None:
     assert WRHook().test_connection() == (True, f"The API at {sandbox.url} accepts the key")
     connect(f"{sandbox.url}/v1/somewhere", api_key=sandbox.api_key)
     works, message = WRHook().test_connection()
@@ -465,7 +463,7 @@ def test_test_connection_tells_the_sandbox_from_a_path_in_it(sandbox: Sandbox, c
     )
 
 
-def test_test_connection_tells_of_a_connection_refused(connect: Connect) -> None:
+def test_test_connection_reports_a_refused_connection(connect: Connect) -> None:
     connect(f"http://127.0.0.1:{free_port()}")
     works, message = WRHook().test_connection()
     assert not works
@@ -473,7 +471,7 @@ def test_test_connection_tells_of_a_connection_refused(connect: Connect) -> None
     assert "Connection refused" in message
 
 
-def test_test_connection_tells_of_a_bad_connection(connect: Connect) -> None:
+def test_test_connection_reports_an_invalid_connection(connect: Connect) -> None:
     connect("ftp://127.0.0.1")
     message = "the host is neither an http(s) URL without a query nor a host name"
     assert WRHook().test_connection() == (False, message)

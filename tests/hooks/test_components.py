@@ -257,7 +257,7 @@ def test_an_unknown_status_is_waited_out(serve: Serve, hook: AnyHook) -> None:
     assert server.count(lambda request: not request.is_stream) == 3
 
 
-def test_a_stream_that_is_refused_says_nothing_of_the_execution(serve: Serve, hook: AnyHook) -> None:
+def test_a_refused_stream_does_not_end_the_wait_for_an_execution(serve: Serve, hook: AnyHook) -> None:
     def script(request: Request, peer: Peer) -> None:
         peer.answer(*((409, {"message": "finished"}) if request.is_stream else (200, record("COMPLETED"))))
 
@@ -265,7 +265,7 @@ def test_a_stream_that_is_refused_says_nothing_of_the_execution(serve: Serve, ho
     assert hook.wait_for_execution(ID).status == "COMPLETED"
 
 
-def test_a_wait_that_runs_out_of_time_says_what_is_known(serve: Serve, hook: AnyHook) -> None:
+def test_a_timeout_reports_the_last_known_status(serve: Serve, hook: AnyHook) -> None:
     serve(api(reads=[record()]), execution_url="https://app.example/e/{execution_id}")
     with pytest.raises(WRTimeoutError) as caught:
         hook.wait_for_execution(ID, timeout=0.3)
@@ -332,7 +332,7 @@ def test_what_does_not_fit_the_catalogue_is_refused(serve: Serve, hook: AnyHook,
         answer(200, [1]),
     ],
 )
-def test_without_a_catalogue_nothing_is_checked_and_a_warning_says_so(
+def test_without_a_catalogue_nothing_is_checked_and_a_warning_is_logged(
     serve: Serve, hook: AnyHook, script: Script, caplog: pytest.LogCaptureFixture
 ) -> None:
     serve(script)

@@ -253,7 +253,7 @@ def test_an_answer_becomes_an_error(serve: Serve, hook: AnyHook, case: Case) -> 
     assert API_KEY not in str(error)
 
 
-def test_a_retry_after_date_is_told_in_seconds(serve: Serve, hook: AnyHook) -> None:
+def test_a_retry_after_date_is_converted_to_seconds(serve: Serve, hook: AnyHook) -> None:
     serve(CASES["429, at a date"].script)
     with pytest.raises(WRRateLimitError) as caught:
         hook.get_run(RUN_ID)
@@ -278,7 +278,7 @@ def test_an_update_is_sent_again_too(serve: Serve, hook: AnyHook) -> None:
     assert [request.body for request in server.requests] == [b'{"config":{"a":1}}'] * 3
 
 
-def test_an_updates_answer_is_not_looked_into(serve: Serve, hook: AnyHook) -> None:
+def test_an_updates_answer_is_ignored(serve: Serve, hook: AnyHook) -> None:
     serve(answer(200, "<html>whatever</html>"))
     hook.update_component(COMPONENT_ID, name="n")
 
@@ -399,7 +399,7 @@ def tls_server(authority: Authority) -> Iterator[RawServer]:
         yield server
 
 
-def test_a_certificate_of_nobody_is_refused(tls_server: RawServer, hook: AnyHook, connect: Connect) -> None:
+def test_an_untrusted_certificate_is_refused(tls_server: RawServer, hook: AnyHook, connect: Connect) -> None:
     connect(tls_server.url)
     with pytest.raises(WRConnectionError, match=r"cannot connect: .*certificate verify failed"):
         hook.get_run(RUN_ID)
@@ -441,7 +441,7 @@ def test_a_stream_over_tls_is_cut_at_the_deadline(authority: Authority, hook: An
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.kind is not WRTimeoutError])
-def test_both_hooks_say_the_same(serve: Serve, name: str) -> None:
+def test_both_hooks_raise_the_same_errors(serve: Serve, name: str) -> None:
     """Word for word, except the library's own text at the end of a network error."""
     serve(CASES[name].script, read_timeout=0.15)
     said = []

@@ -236,7 +236,7 @@ def test_a_pooled_connection_that_died_puts_no_trigger_in_doubt(serve: Serve, ho
     assert server.count(lambda request: request.is_trigger) == 2
 
 
-def test_each_trigger_has_a_connection_of_its_own_and_leaves_none(serve: Serve, hook: AnyHook) -> None:
+def test_each_trigger_has_its_own_connection_and_closes_it(serve: Serve, hook: AnyHook) -> None:
     server = serve(answer(201, STARTED))
     for _ in range(3):
         hook.trigger_run()

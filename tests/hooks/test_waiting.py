@@ -316,7 +316,7 @@ def test_heartbeats_keep_a_stream_alive(serve: Serve, hook: AnyHook, monkeypatch
     assert server.count(lambda request: request.is_stream) == 1
 
 
-def test_a_heartbeat_is_no_news(serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_heartbeat_is_not_an_event(serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch) -> None:
     """The terminal event is lost while heartbeats continue: the run is read, and the stream stays open."""
     monkeypatch.setattr(rules, "MAX_QUIET", 0.15)
     server = serve(
@@ -553,7 +553,7 @@ AWAY = [RuntimeError("503 of the secrets backend"), OSError("reset"), TimeoutErr
 NOT_DEFINED = AirflowNotFoundException("The conn_id `wr_default` isn't defined")
 
 
-def test_a_wait_outlives_a_connection_that_cannot_be_looked_up_just_now(
+def test_a_wait_survives_failed_lookups_of_its_connection(
     serve: Serve, hook: AnyHook, secrets: Secrets, caplog: pytest.LogCaptureFixture
 ) -> None:
     serve(Api(reads=[reading("COMPLETED")], streams=[streaming(then="hang")]))
@@ -603,7 +603,7 @@ def test_a_connection_that_may_not_be_used_ends_a_wait_at_once(
     assert secrets.lookups == 1
 
 
-def test_time_runs_out_while_the_connection_cannot_be_looked_up(hook: AnyHook, secrets: Secrets) -> None:
+def test_a_timeout_while_the_connection_cannot_be_looked_up(hook: AnyHook, secrets: Secrets) -> None:
     secrets.errors = [RuntimeError("503")] * 10_000
     started = time.monotonic()
     with pytest.raises(WRTimeoutError, match=f"run {RUN_ID} was never reached: the Airflow connection .* 503$"):

@@ -1,4 +1,4 @@
-"""The button that leads from a task to its run."""
+"""The button that links a task to its run."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ def test_not_knowing_stops(recorded: Callable[[], Store], max_tries: int) -> Non
 
 
 @pytest.mark.parametrize("recorded", DOUBTS.values(), ids=DOUBTS)
-def test_a_clear_after_the_task_said_so_starts_a_run_and_logs_the_earlier_trigger(
+def test_a_clear_after_a_reported_doubt_starts_a_run_and_logs_the_earlier_trigger(
     recorded: Callable[[], Store], caplog: pytest.LogCaptureFixture
 ) -> None:
     store = recorded()
@@ -204,7 +204,7 @@ def test_a_clear_after_the_task_said_so_starts_a_run_and_logs_the_earlier_trigge
     ]
 
 
-def test_a_clear_after_the_trigger_itself_said_so_starts_a_run() -> None:
+def test_a_clear_after_a_doubt_of_the_trigger_itself_starts_a_run() -> None:
     assert find(recorded_attempt(doubt_reported=True), NOT_FOUND, max_tries=AFTER_A_CLEAR) is None
 
 
@@ -220,11 +220,11 @@ def test_the_author_accepts_a_second_run(
     ]
 
 
-def test_a_run_that_was_delivered_and_is_gone_is_no_doubt_for_a_clear() -> None:
+def test_a_delivered_run_that_no_longer_exists_does_not_block_a_clear() -> None:
     assert find(recorded_run(delivered=True), NOT_FOUND, max_tries=AFTER_A_CLEAR) is None
 
 
-def test_a_run_that_may_not_be_visible_yet_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_may_not_be_visible_yet_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_store, "VISIBILITY_POLL", 0.01)
     store = Store()
     memory(store).record_attempt(wanted())

@@ -234,7 +234,7 @@ def test_below_3_3_the_limits_leave_out_deferred_tasks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", [True, False])
-def test_the_connection_may_say_that_it_is_meant(flag: bool, connect: Connect, tmp_path: Path) -> None:
+def test_the_connection_may_allow_overlaps(flag: bool, connect: Connect, tmp_path: Path) -> None:
     connect("http://127.0.0.1:1", conn_id="wr_shared", allow_concurrent_updates=flag)
 
     assert bool(parse(tmp_path, "", together("wr_conn_id='wr_shared'"))) == (not flag)
@@ -339,7 +339,7 @@ def test_a_separate_update_without_a_trigger_is_not_counted() -> None:
 
 
 @pytest.mark.parametrize("allowed_by", ["argument", "connection"])
-def test_an_overlap_that_is_allowed_is_not_looked_for(allowed_by: str) -> None:
+def test_an_allowed_overlap_is_not_checked(allowed_by: str) -> None:
     with make_dag():
         task = WRTriggerRunOperator(
             task_id="pay", component_updates=UPDATES, allow_concurrent_updates=allowed_by == "argument"

@@ -186,7 +186,7 @@ def test_a_retry_starts_a_new_run_only_where_that_does_no_harm(
     assert isinstance(error, AirflowFailException) is (runs == 1)
 
 
-def test_the_error_lists_what_was_done_and_how_to_go_on(sandbox: Sandbox, way: str) -> None:
+def test_the_error_lists_effects_and_next_steps(sandbox: Sandbox, way: str) -> None:
     update = f"{{'component_id': '{sandbox.components['Notify']}', 'config': {{'failWith': 'no route'}}}}"
     text = str(trigger(f"{way}, component_updates=[{update}]").errors["trigger"])
     assert "No retry: these stages may have had an effect" in text
@@ -217,7 +217,7 @@ def test_the_same_holds_where_a_try_died_before_it_saw_the_end(
     assert len(sandbox.control.runs()) == runs
 
 
-def test_time_runs_out_and_says_so(sandbox: Sandbox, way: str) -> None:
+def test_a_timeout_is_reported(sandbox: Sandbox, way: str) -> None:
     started = time.monotonic()
     done = trigger(f"{way}, timeout=0.5, {updating(seconds=100)}")
     assert time.monotonic() - started < 4
@@ -232,7 +232,7 @@ def test_time_runs_out_and_says_so(sandbox: Sandbox, way: str) -> None:
     ("options", "kind"),
     [("timeout=7", WRTimeoutError), ("execution_timeout=timedelta(seconds=7)", AirflowTaskTimeout)],
 )
-def test_where_airflow_ends_the_wait_it_is_said_that_the_run_goes_on(
+def test_airflows_own_timeout_reports_that_the_run_keeps_running(
     sandbox: Sandbox, error: str, options: str, kind: type[BaseException]
 ) -> None:
     """Airflow uses this text if no triggerer is alive, so that none of our code runs before."""
@@ -276,7 +276,7 @@ def test_where_airflow_ends_the_wait_for_a_run_that_has_completed_that_is_a_succ
 
 
 @pytest.mark.parametrize("error", [RuntimeError("503"), AirflowNotFoundException("503")], ids=["2.11", "3.x"])
-def test_a_worker_that_cannot_look_the_connection_up_hands_the_wait_back(
+def test_a_worker_that_cannot_look_up_the_connection_defers_again(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """Until the deadline: then the wait ends, and reports why the run could not be read."""
@@ -344,7 +344,7 @@ def test_a_run_over_the_limit_is_not_started_again_after_a_worker_that_died(sand
 
 
 @remembers
-def test_a_retry_goes_on_with_the_run_that_an_earlier_try_started(sandbox: Sandbox, way: str) -> None:
+def test_a_retry_resumes_the_run_of_an_earlier_try(sandbox: Sandbox, way: str) -> None:
     """Try 1 cannot ask about its run; try 2 finds it, and starts none."""
     sandbox.control.fault("get_run", status=422)
     done = trigger(f"{way}, retries=1, timeout=20, {updating(seconds=30)}")
@@ -381,7 +381,7 @@ def test_a_trigger_in_doubt_fails_the_task_without_retries(sandbox: Sandbox, fau
     assert len(sandbox.control.runs()) == 1
 
 
-def test_a_trigger_in_doubt_is_sent_again_where_that_is_asked_for(sandbox: Sandbox) -> None:
+def test_a_trigger_in_doubt_is_resent_with_retrigger(sandbox: Sandbox) -> None:
     sandbox.control.fault("trigger", obey=True, reset=True)
     done = trigger("retries=3, on_unknown_trigger='retrigger'")
     assert (done.states, done.tries) == ({"trigger": "success"}, {"trigger": 2})
@@ -757,7 +757,7 @@ def test_what_is_for_a_wait_is_warned_of_without_one(
     assert told == ([(said, __file__)] if named else [])
 
 
-def test_a_kill_only_says_that_the_run_goes_on(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_kill_only_logs_that_the_run_keeps_running(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     operator = WRTriggerRunOperator(task_id="trigger")
     operator.on_kill()
     assert "goes on" not in caplog.text

@@ -1,4 +1,4 @@
-"""What `make build` makes, and an environment with it."""
+"""The result of `make build`, and an environment with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from environments import ROOT, CleanEnvironment, uv
 
 @dataclass(frozen=True)
 class Built:
-    """What was built."""
+    """The built files."""
 
     wheel: Path
     sdist: Path
@@ -27,5 +27,5 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="session")
 def alone(built: Built, tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
-    """An environment with the wheel alone."""
+    """An environment with only the wheel."""
     return CleanEnvironment.make(tmp_path_factory.mktemp("alone"), str(built.wheel))

@@ -1,5 +1,5 @@
 """
-What OpenLineage's provider sends from a real Airflow, to a server of ours.
+The events that OpenLineage's provider sends from a real Airflow to our server.
 
 In an environment of its own: with its listener installed Airflow itself behaves otherwise (``end_from_trigger``),
 and all other tests are to run without.
@@ -45,7 +45,7 @@ FAN_OUT = {"Suppliers": {"count": 150}, "Payment": {"seconds": 0}}
 SENSORS = ("sensor_in_worker", "sensor_deferred")
 OPERATORS = ("operator_in_worker", "operator_deferred")
 
-#: How OpenLineage calls the end of each task.
+#: OpenLineage's event type at the end of each task.
 ENDS = {
     "completes": dict.fromkeys(("sensor_end_from_trigger", *SENSORS, *OPERATORS), "COMPLETE"),
     "fails": dict.fromkeys(SENSORS + OPERATORS, "FAIL"),
@@ -59,7 +59,7 @@ WAITS = [(dag_id, task_id) for dag_id in ("completes", "fails") for task_id in E
 
 @dataclass(frozen=True)
 class Sent:
-    """What OpenLineage sent, and the runs that it was about."""
+    """The events that OpenLineage sent, and their runs."""
 
     bodies: list[bytes]
     runs: dict[str, dict[str, Run]]
@@ -85,7 +85,7 @@ class Sent:
 
 
 def ended(event: dict[str, Any]) -> str | None:
-    """Return the name of the job that an event tells the end of."""
+    """Return the job name of an event at the end of a task."""
     return event["job"]["name"] if event["eventType"] in ("COMPLETE", "FAIL") else None
 
 
@@ -108,8 +108,8 @@ def sent(environment: CleanEnvironment) -> Iterator[Sent]:
             **connections,
             "AIRFLOW__CORE__PARALLELISM": "16",  # a slot for each
             "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "http", "url": receiver.url}),
-            "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "60",  # seconds that an event may take, on a busy machine
-            "AIRFLOW__OPENLINEAGE__INCLUDE_FULL_TASK_INFO": "True",  # all that an operator keeps is in the events
+            "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "60",  # timeout in seconds for an event, on a busy machine
+            "AIRFLOW__OPENLINEAGE__INCLUDE_FULL_TASK_INFO": "True",  # otherwise the events contain the operator's source and attributes
         }
         command = [str(environment.program("airflow"))]
         with LocalAirflow(environment.folder / "home", DAGS, env=settings, command=command) as airflow:
@@ -117,7 +117,7 @@ def sent(environment: CleanEnvironment) -> Iterator[Sent]:
             dag_runs = {d: airflow.trigger(d, {"run_id": start_run(d, s)}) for d, s in sandboxes.items()}
             states = {dag_id: airflow.wait_for_dag_run(dag_id, run, 240) for dag_id, run in dag_runs.items()}
             assert states == {"completes": "success", "fails": "failed", "goes_on": "failed"}
-            # A task has its state before its listeners are told.
+            # A task has its state before its listeners are called.
             expected = {f"{dag_id}.{task_id}" for dag_id, tasks in ENDS.items() for task_id in tasks}
             receiver.wait_for(lambda: expected <= {ended(json.loads(each.body)) for each in receiver.requests})
         yield Sent([each.body for each in receiver.requests], {d: runs_of(d, s) for d, s in sandboxes.items()})
@@ -136,7 +136,7 @@ def runs_of(dag_id: str, sandbox: Sandbox) -> dict[str, Run]:
 
 
 @pytest.mark.parametrize("dag_id", ENDS)
-def test_every_end_is_told_once(sent: Sent, dag_id: str) -> None:
+def test_every_end_is_reported_once(sent: Sent, dag_id: str) -> None:
     assert {task_id: sent.end(dag_id, task_id)["eventType"] for task_id in ENDS[dag_id]} == ENDS[dag_id]
 
 
@@ -159,14 +159,14 @@ def test_a_run_that_was_waited_for(sent: Sent, dag_id: str, task_id: str) -> Non
 
 
 @pytest.mark.parametrize("dag_id", ["completes", "fails"])
-def test_each_task_tells_of_its_own_run(sent: Sent, dag_id: str) -> None:
+def test_each_task_reports_its_own_run(sent: Sent, dag_id: str) -> None:
     waited_for, *started = sent.runs[dag_id]
     assert {sent.facet(dag_id, task_id)["runId"] for task_id in SENSORS} == {waited_for}
     assert sorted(sent.facet(dag_id, task_id)["runId"] for task_id in OPERATORS) == sorted(started)
 
 
 @pytest.mark.parametrize("dag_id", ["completes", "fails"])
-def test_who_started_the_run_tells_its_workflow(sent: Sent, dag_id: str) -> None:
+def test_the_task_that_started_the_run_reports_its_workflow(sent: Sent, dag_id: str) -> None:
     assert {sent.facet(dag_id, task_id)["workflowId"] for task_id in OPERATORS} == {Sandbox.workflow_id}
     assert [task_id for task_id in SENSORS if "workflowId" in sent.facet(dag_id, task_id)] == []
 
@@ -177,7 +177,7 @@ def test_a_fan_out_is_counted_whole_and_listed_in_part(sent: Sent) -> None:
 
 
 @pytest.mark.parametrize("task_id", [*SENSORS, "sensor_skipped"])
-def test_a_run_that_goes_on_when_time_has_run_out(sent: Sent, task_id: str) -> None:
+def test_a_run_that_keeps_running_after_a_timeout(sent: Sent, task_id: str) -> None:
     waited_for, _ = sent.runs["goes_on"]
     assert own(sent.facet("goes_on", task_id)) == {"runId": waited_for}
 
@@ -193,18 +193,18 @@ def test_a_run_that_was_only_read(sent: Sent) -> None:
     assert facet["stageCounts"] == {"RUNNING": 1, "CREATED": 3}
 
 
-def test_a_task_that_begins_or_resumes_tells_nothing(sent: Sent) -> None:
+def test_a_task_that_starts_or_resumes_reports_nothing(sent: Sent) -> None:
     starts = [event for event in sent.events if event["eventType"] == "START"]
     begun = Counter(event["job"]["name"] for event in starts)
     assert (begun["completes.operator_in_worker"], begun["completes.operator_deferred"]) == (1, 2)
     assert [event for event in starts if FACET in event["run"]["facets"]] == []
 
 
-def test_a_task_whose_run_cannot_be_told_of_is_none_the_worse(sent: Sent) -> None:
+def test_a_failed_report_does_not_affect_the_task(sent: Sent) -> None:
     assert FACET not in sent.end("goes_on", "broken")["run"]["facets"]
 
 
-def test_the_facet_says_who_made_it(sent: Sent) -> None:
+def test_the_facet_has_its_producer(sent: Sent) -> None:
     facet = sent.facet("completes", "sensor_deferred")
     assert facet["_producer"] == f"pkg:pypi/airflow-provider-wr@{__version__}"
     assert facet["_schemaURL"].endswith("/OpenLineage.json#/$defs/RunFacet")

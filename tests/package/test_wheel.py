@@ -1,4 +1,4 @@
-"""The wheel and the sdist, as a user gets them."""
+"""The wheel and the sdist, as published."""
 
 from __future__ import annotations
 

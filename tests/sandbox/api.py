@@ -1,4 +1,4 @@
-"""A bare client of the API, so that nothing but the wire stands between a test and the sandbox."""
+"""A minimal client of the API, so that the tests see the sandbox's raw answers."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Api:
         return run
 
     def update(self, component: str, /, **changes: Any) -> requests.Response:
-        """Update the component which started as `component`."""
+        """Update the component with the initial name `component`."""
         component_id = self.sandbox.components[component]
         return self.call("POST", f"{self.workflow}/components/{component_id}", json=changes)
 
     def configure(self, configs: dict[str, dict[str, Any]]) -> None:
-        """Give components a config; stages take no time unless it says so."""
+        """Set the config of components; stages take no time by default."""
         for name in self.sandbox.components:
             self.update(name, config={"seconds": 0, **configs.get(name, {})}).raise_for_status()
 
@@ -62,7 +62,7 @@ class Api:
         config: dict[str, Any] | None = None,
         **options: Any,
     ) -> requests.Response:
-        """Execute a component alone; it takes no time unless its config says so."""
+        """Execute a component without a workflow; it takes no time by default."""
         config = {"seconds": 0, **(config or {})}
         body = {"module": module, "input": input or {}, "config": config, **options}
         return self.call("POST", "/v1/sdk/components", json=body)

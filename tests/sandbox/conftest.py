@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-# Imported, so that the tests also run where the package is not installed.
+# Imported, so that the tests also run if the package is not installed.
 from airflow_provider_wr.sandbox.pytest_plugin import _wr_sandbox_server, wr_sandbox  # noqa: F401
 
 from .api import Api

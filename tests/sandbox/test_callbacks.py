@@ -1,4 +1,4 @@
-"""Callbacks arrive, on this machine only, with the headers that the vendor's page on webhooks names."""
+"""Callbacks arrive, on this machine only, with the headers of the vendor's documentation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WAIT = 10_000
 
 
 class Receiver:
-    """A server that keeps what it gets. It answers with `statuses` in turn, 0 being no answer, then with 204."""
+    """A server that records its requests. It answers with `statuses` in turn (0 is no answer), then with 204."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.received: list[tuple[str, dict[str, str], bytes]] = []
@@ -47,7 +47,7 @@ class Receiver:
                     self.end_headers()
 
             def log_message(self, *args: object) -> None:
-                """Stay silent."""
+                """Do not log."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         if tls:
@@ -70,7 +70,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def until(condition: Callable[[], Any]) -> Any:
-    """Return what a condition returns as soon as it is true."""
+    """Return a condition's result as soon as it is true."""
     deadline = time.monotonic() + 10
     while not (value := condition()):
         assert time.monotonic() < deadline, "timed out"

@@ -1,4 +1,4 @@
-"""Components run alone: the endpoints keep the contract, and executions move as their config says."""
+"""Components without a workflow: the endpoints follow the API, and executions follow their config."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_a_steered_module_does_what_it_is_given_until_that_is_taken_back(api: Ap
     assert api.execute(waitForMs=WAIT).json()["status"] == "COMPLETED"
 
 
-def test_steering_without_hold_lets_go_of_what_was_held(api: Api) -> None:
+def test_steering_without_hold_releases_held_executions(api: Api) -> None:
     control = api.sandbox.control
     control.steer("RANDOM_UUID", {"hold": True, "seconds": 0})
     held = api.execute(waitForMs=200).json()
@@ -239,7 +239,7 @@ def test_steering_that_makes_no_sense_is_refused(
     assert words in response.text
 
 
-def test_a_stream_says_how_the_execution_ends_and_closes(api: Api) -> None:
+def test_a_stream_sends_the_end_of_an_execution_and_closes(api: Api) -> None:
     execution_id = api.execute(config={"seconds": 0.2, "answerWith": {"n": 1}}).json()["id"]
     with api.stream_execution(execution_id) as stream:
         assert stream.headers["Content-Type"].startswith("text/event-stream")
@@ -335,7 +335,7 @@ def test_a_callback_drifts_too(drifting: Api) -> None:
     assert isinstance(record["callback"]["lastAttemptAt"], int)
 
 
-def test_a_drifting_stream_says_the_same_between_other_events(drifting: Api) -> None:
+def test_a_drifting_stream_sends_the_same_events_among_others(drifting: Api) -> None:
     execution_id = drifting.execute(config={"seconds": 0.25, "answerWith": 1}).json()["id"]
     with drifting.stream_execution(execution_id) as stream:
         text = stream.text

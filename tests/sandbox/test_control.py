@@ -1,4 +1,4 @@
-"""The control API tells what the sandbox has seen and puts it back to the start."""
+"""The control API shows the state of the sandbox, and resets it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page about the sandbox names all that there is, and nothing else."""
+"""The page about the sandbox is complete and up to date."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def section(title: str) -> str:
 
 
 def rows(text: str) -> list[list[str]]:
-    """Return the cells of the tables in a text, without their heads."""
+    """Return the cells of the tables in a text, without headers."""
     lines = [line.strip("| \n").split("|") for line in re.findall(r"^\|.*$", text, re.MULTILINE)]
     return [[cell.strip() for cell in cells] for cells in lines if not set(cells[0]) <= {"-"}][1:]
 

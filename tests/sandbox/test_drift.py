@@ -1,4 +1,4 @@
-"""Under drift the sandbox says the same in other forms."""
+"""Under drift, the sandbox answers with the same content in another format."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_a_drifting_sandbox_answers_all_of_it_so(drifting: Api) -> None:
     assert drifting.sandbox.control.runs()[0]["status"].isupper(), "the controls do not drift"
 
 
-def test_a_drifting_stream_says_the_same_between_other_events(drifting: Api) -> None:
+def test_a_drifting_stream_sends_the_same_events_among_others(drifting: Api) -> None:
     drifting.configure({"Quote": {"seconds": 0.25}})
     run_id = drifting.trigger()
     with drifting.stream(run_id) as stream:

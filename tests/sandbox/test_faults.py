@@ -1,4 +1,4 @@
-"""Faults do what they say, to the calls they are meant for, and no longer."""
+"""Faults work as documented, for the right calls, and the right number of calls."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def ended_execution(api: Api) -> str:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_a_fault_spoils_as_many_calls_as_told(api: Api, endpoint: str) -> None:
+def test_a_fault_affects_the_given_number_of_calls(api: Api, endpoint: str) -> None:
     api.sandbox.control.fault(endpoint, status=503, times=2)
     assert [call(api, endpoint).status_code // 100 for _ in range(3)] == [5, 5, 2]
 

@@ -1,4 +1,4 @@
-"""A stream without events stays open and shows signs of life."""
+"""A stream without events stays open and sends heartbeats."""
 
 from __future__ import annotations
 

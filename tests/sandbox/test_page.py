@@ -17,7 +17,7 @@ def page(api: Api, run_id: str) -> requests.Response:
     return requests.get(f"{api.sandbox.url}/runs/{run_id}", timeout=10)
 
 
-def test_a_run_that_goes_on(api: Api) -> None:
+def test_a_run_that_keeps_running(api: Api) -> None:
     text = page(api, api.trigger()).text
     assert '<strong class="EXECUTING">' in text
     assert 'data-live="yes"' in text

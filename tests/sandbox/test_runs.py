@@ -1,4 +1,4 @@
-"""Runs move as their components' config says, and publish what happens."""
+"""Runs follow the config of their components, and publish events."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_how_a_run_ends(api: Api, configs: Configs, status: str, stages: list[st
     assert run["failedStageCount"] == stages.count("FAILED")
 
 
-def test_a_failed_stage_says_why(api: Api) -> None:
+def test_a_failed_stage_has_an_error(api: Api) -> None:
     api.configure({"Quote": {"failWith": "no quote"}})
     quote = api.finish(api.trigger())["runStages"][0]
     assert quote["error"] == {"message": "no quote"}
@@ -78,7 +78,7 @@ def test_outputs_and_errors_may_be_any_json(api: Api) -> None:
     assert (balance["status"], balance["error"]) == ("FAILED", ["no", {"n": 1}])
 
 
-def test_a_canceled_run_says_why_and_when(api: Api) -> None:
+def test_a_canceled_run_has_a_reason_and_a_time(api: Api) -> None:
     api.configure({"Quote": {"cancelRun": "wrong supplier"}})
     run = api.finish(api.trigger())
     assert run["cancelReason"] == "wrong supplier"
@@ -118,7 +118,7 @@ def test_held_runs_end_when_they_are_let_go(api: Api) -> None:
     assert [api.finish(run_id)["runStages"][0]["output"]["limit"] for run_id in runs] == [1, 1]
 
 
-def test_a_stream_tells_every_step_and_ends(api: Api) -> None:
+def test_a_stream_sends_every_change_and_ends(api: Api) -> None:
     api.configure({"Quote": {"seconds": 0.2, "failAttempts": 1}, "Suppliers": {"seconds": 0.05}})
     run_id = api.trigger()
     with api.stream(run_id) as stream:

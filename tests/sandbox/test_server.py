@@ -110,7 +110,7 @@ def test_the_airflow_connection_leads_to_the_sandbox(wr_sandbox: Sandbox) -> Non
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_says_where_it_listens_and_stops_on_a_signal(number: signal.Signals) -> None:
+def test_the_command_prints_its_url_and_stops_on_a_signal(number: signal.Signals) -> None:
     with start_command("--port", "0", "--api-key", "ws_mine") as process:
         assert process.stdout
         assert process.stderr
@@ -195,7 +195,7 @@ def test_the_fixture(tmp_path: Path, conftest: str, outcome: int, words: str) ->
     assert words in result.stdout
 
 
-def test_the_command_says_what_it_needs_where_its_extra_is_missing() -> None:
+def test_the_command_names_its_missing_extra() -> None:
     as_good_as_missing = "import sys; sys.modules['sse_starlette'] = None"
     run = "import runpy; runpy.run_module('airflow_provider_wr.sandbox', run_name='__main__')"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""With a public key, every request must carry a fresh and fitting signature."""
+"""With a public key, every request needs a fresh and valid signature."""
 
 from __future__ import annotations
 

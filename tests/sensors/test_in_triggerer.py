@@ -159,7 +159,7 @@ def test_the_tables_have_every_setting_of_this_airflow() -> None:
     assert settings - OTHERS == NEED_WORKER.keys() | HOLD.keys()
 
 
-def test_a_setting_that_nobody_knows_needs_a_worker() -> None:
+def test_an_unknown_setting_needs_a_worker() -> None:
     """An attribute of a later Airflow, or a replaced method."""
     sensor, _ = make()
     sensor.execute_complete = nothing  # type: ignore[method-assign,assignment]
@@ -379,7 +379,7 @@ def test_a_setting_that_is_changed_later(asked: list[str]) -> None:
     assert said == {told(what, "on_execute_callback counts only there") for what in asked}
 
 
-def test_it_is_said_once_and_holds_in_copies() -> None:
+def test_it_is_warned_once_and_applies_to_copies() -> None:
     dag = DAG("waits", schedule=None)
     sensor, said = make(dag, outlets=[Asset("out")])
     assert said == {told("end", "outlets counts only there")}
@@ -388,7 +388,7 @@ def test_it_is_said_once_and_holds_in_copies() -> None:
     assert (twin.start_from_trigger, twin.end_from_trigger) == (True, False)
 
 
-def test_what_was_not_asked_for_is_not_done() -> None:
+def test_nothing_happens_without_the_options() -> None:
     sensor, said = make(start_from_trigger=False, end_from_trigger=False, outlets=[Asset("out")])
     assert (sensor.start_from_trigger, sensor.end_from_trigger, said) == (False, False, set())
 

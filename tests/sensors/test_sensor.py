@@ -121,7 +121,7 @@ def test_only_the_endings_that_are_allowed_are_a_success(
 
 @pytest.mark.parametrize("option", ["soft_fail=True", "never_fail=True"])
 @pytest.mark.parametrize("config", [{"failWith": "no funds"}, {"cancelRun": "enough"}], ids=["FAILED", "CANCELED"])
-def test_a_failed_run_skips_the_task_where_that_is_asked_for(
+def test_a_failed_run_skips_the_task_with_soft_fail(
     start: Start, quick_mode: str, option: str, config: dict[str, str]
 ) -> None:
     assert wait(start(**config), quick_mode, option).states == {"wait": "skipped"}
@@ -143,7 +143,7 @@ def test_time_runs_out_as_it_does_for_every_sensor(start: Start, mode: str) -> N
 
 
 @pytest.mark.parametrize("option", ["soft_fail=True", "never_fail=True"])
-def test_a_timeout_skips_the_task_where_that_is_asked_for(start: Start, mode: str, option: str) -> None:
+def test_a_timeout_skips_the_task_with_soft_fail(start: Start, mode: str, option: str) -> None:
     states = wait(start(seconds=600), mode, f"timeout=0.4, {option}").states
     # In Airflow's own sensors, never_fail does not apply to timeouts, so it does not in ours either.
     assert states == {"wait": "skipped" if option == "soft_fail=True" else "failed"}
@@ -163,7 +163,7 @@ def test_the_execution_timeout_holds_while_the_sensor_is_deferred(start: Start) 
     ("options", "kind"),
     [("timeout=7", AirflowSensorTimeout), ("execution_timeout=timedelta(seconds=7)", AirflowTaskTimeout)],
 )
-def test_where_airflow_ends_the_wait_it_is_said_that_the_run_goes_on(
+def test_airflows_own_timeout_reports_that_the_run_keeps_running(
     sandbox: Sandbox, start: Start, error: str, options: str, kind: type[BaseException]
 ) -> None:
     """Airflow uses this text if no triggerer is alive, so that none of our code runs before."""
@@ -216,7 +216,7 @@ def test_where_airflow_ends_the_wait_for_a_run_that_has_completed_that_is_a_succ
     assert server.count() == 1
 
 
-def test_a_run_that_completes_before_a_worker_is_free_to_say_that_time_ran_out_is_a_success(serve: Serve) -> None:
+def test_a_run_that_completes_before_a_worker_can_report_the_timeout_is_a_success(serve: Serve) -> None:
     """The trigger's final read shows EXECUTING, the worker's shows COMPLETED."""
     statuses = iter(["EXECUTING"] * 3)  # the poke that defers, the trigger's first read, and its final read
 
@@ -252,7 +252,7 @@ def test_a_run_that_ends_unseen_is_seen_at_the_deadline(serve: Serve, mode: str)
     assert time.monotonic() - started < 30
 
 
-def test_a_run_that_was_never_reached_does_not_go_on(connect: Connect, mode: str) -> None:
+def test_a_run_that_was_never_reached_is_not_reported_as_running(connect: Connect, mode: str) -> None:
     connect(f"http://127.0.0.1:{free_port()}", run_url="https://dashboard.example/{run_id}")
     error = wait(RUN_ID, mode, "timeout=0.3").errors["wait"]
     assert type(error) is AirflowSensorTimeout
@@ -341,7 +341,7 @@ def test_transient_trouble_does_not_end_the_wait(serve: Serve, mode: str) -> Non
     assert done.states == {"wait": "success"}
 
 
-def test_a_run_that_nobody_knows_is_not_waited_for_forever(
+def test_an_unknown_run_is_not_waited_for_forever(
     serve: Serve, quick_mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow_provider_wr.waiting import rules
@@ -366,7 +366,7 @@ def test_a_poke_does_not_pass_over_the_moment_when_a_run_should_be_visible(
 
 
 @pytest.mark.parametrize("options", ["poke_interval=0.05", "mode='reschedule', poke_interval=0.05"])
-def test_a_connection_that_cannot_be_looked_up_just_now_is_waited_for(
+def test_a_failed_lookup_of_the_connection_is_retried(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, options: str
 ) -> None:
     """Airflow 3 reports "not defined". If the connection was found before, the wait continues."""

@@ -42,7 +42,7 @@ def start(sandbox: Sandbox, **config: Any) -> str:
 
 
 @pytest.mark.parametrize("config", [{"seconds": 1}, {"failWith": "no funds"}, {"cancelRun": "enough"}])
-async def test_the_event_says_that_the_run_has_ended_whatever_its_status(
+async def test_the_event_reports_the_end_of_the_run_whatever_its_status(
     sandbox: Sandbox, config: dict[str, Any]
 ) -> None:
     run_id = await asyncio.to_thread(lambda: start(sandbox, **config))
@@ -58,7 +58,7 @@ def refuse(status: int, message: str = "Invalid API key") -> Any:
 @pytest.mark.parametrize(
     ("status", "kind"), [(401, WRAuthError), (403, WRAuthError), (422, WRValidationError), (404, WRNotFoundError)]
 )
-async def test_the_event_says_what_kept_us_from_knowing(
+async def test_the_event_has_the_error(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, status: int, kind: type[Exception]
 ) -> None:
     monkeypatch.setattr(rules, "NOT_YET_VISIBLE", 0)
@@ -82,7 +82,7 @@ def endless(request: Request, peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.3, 0, -1000])
-async def test_the_event_says_that_time_has_run_out(serve: Serve, seconds: float) -> None:
+async def test_the_event_reports_a_timeout(serve: Serve, seconds: float) -> None:
     serve(endless)
     started = time.time()
     payload = await fire(WRRunTrigger(run_id=RUN_ID, deadline=started + seconds))
@@ -179,7 +179,7 @@ TRIGGERS = [
 
 
 @pytest.mark.parametrize("trigger", TRIGGERS, ids=["least", "deferred", "started by Airflow"])
-def test_a_trigger_is_built_anew_from_what_is_stored(trigger: WRRunTrigger) -> None:
+def test_a_trigger_is_rebuilt_from_its_serialized_form(trigger: WRRunTrigger) -> None:
     classpath, kwargs = trigger.serialize()
     anew = resolve_name(classpath)(**json.loads(json.dumps(kwargs)))
     assert type(anew) is WRRunTrigger
@@ -219,7 +219,7 @@ async def test_the_key_is_not_in_the_event_of_an_error(serve: Serve) -> None:
 
 @pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow can do so from 3.3 on")
 @pytest.mark.parametrize("stage_outputs", [True, False])
-async def test_the_trigger_ends_the_task_itself_where_it_is_told_to(
+async def test_the_trigger_ends_the_task_itself_if_configured(
     serve: Serve,
     connect: Connect,
     stage_outputs: bool,
@@ -306,7 +306,7 @@ async def test_canceling_closes_the_stream_and_leaves_nothing(serve: Serve) -> N
     await asyncio.to_thread(server.wait_until_alone)
 
 
-async def test_a_kill_only_says_that_the_run_still_running(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_kill_only_logs_that_the_run_keeps_running(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     server = serve(endless)
     trigger = WRRunTrigger(run_id=RUN_ID)
     await trigger.on_kill()

@@ -1,4 +1,4 @@
-"""A browser, and an Airflow and a sandbox for it to look at."""
+"""A browser, an Airflow and a sandbox."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dev.local_airflow import LocalAirflow
 PICTURES = ROOT / "docs" / "img"
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# As root Chromium has no sandbox of its own; the rest keeps it from calling its maker.
+# As root, Chromium needs --no-sandbox. The others prevent requests to its vendor.
 OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -40,7 +40,7 @@ TakePicture = Callable[[Page, str], None]
 
 @pytest.fixture(scope="session")
 def context() -> Iterator[BrowserContext]:
-    """A headless browser with a new profile, which goes with it."""
+    """A headless browser with a temporary profile."""
     executable = next(filter(None, map(shutil.which, BROWSERS)), None)
     if executable is None:
         pytest.skip("there is no browser: install Chromium, for instance with `apt-get install chromium`")
@@ -57,14 +57,14 @@ def context() -> Iterator[BrowserContext]:
 
 @pytest.fixture(scope="session")
 def sandbox(context: BrowserContext) -> Iterator[Sandbox]:
-    """A White Rabbit. Airflow has no connection to it but the one that a test makes."""
-    with Sandbox(port=8787 if WANT_PICTURES else 0) as sandbox:  # the pictures show the port that the docs name
+    """A sandbox. Airflow's only connection to it is created by a test."""
+    with Sandbox(port=8787 if WANT_PICTURES else 0) as sandbox:  # the screenshots show the port of the docs
         yield sandbox
 
 
 @pytest.fixture(scope="session")
 def folder(context: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A folder for all that the tests make; it stays after a failure."""
+    """A folder for all files of the tests, which is kept after a failure."""
     folder = Path(tempfile.mkdtemp(prefix="wr-ui-"))
     yield folder
     if request.session.testsfailed:
@@ -84,13 +84,13 @@ def airflow(folder: Path) -> Iterator[LocalAirflow]:
 
 @pytest.fixture(scope="session")
 def page(context: BrowserContext) -> Page:
-    """The browser's one tab. Each test begins by opening a page of Airflow."""
+    """The browser's only tab. Each test starts by opening a page of Airflow."""
     return context.new_page()
 
 
 @pytest.fixture(autouse=True)
 def picture_of_failure(request: pytest.FixtureRequest, page: Page, folder: Path) -> Iterator[None]:
-    """Keep what the browser shows when a test fails."""
+    """Save a screenshot when a test fails."""
     before = request.session.testsfailed
     yield
     if request.session.testsfailed > before:
@@ -99,16 +99,16 @@ def picture_of_failure(request: pytest.FixtureRequest, page: Page, folder: Path)
 
 @pytest.fixture(scope="session")
 def take_picture() -> TakePicture:
-    """Write what a tab shows into the docs under this name, when ``WR_SCREENSHOTS`` asks for it."""
+    """Save a screenshot for the docs under this name, if ``WR_SCREENSHOTS`` is set."""
 
     def take(page: Page, name: str) -> None:
         if WANT_PICTURES:
-            page.mouse.move(640, 799)  # away from whatever would show a tooltip
+            page.mouse.move(640, 799)  # away from anything with a tooltip
             page.evaluate("document.activeElement.blur()")
             expect(page.get_by_role("tooltip")).to_have_count(0)
             PICTURES.mkdir(exist_ok=True)
             picture = Image.open(BytesIO(page.screenshot(animations="disabled")))
-            # Text and flat colours need no more than a palette, which takes a third of the space.
+            # A palette is enough for text and flat colours, and a third of the size.
             picture.quantize(256, dither=Image.Dither.NONE).save(PICTURES / f"{name}.png", optimize=True)
 
     return take

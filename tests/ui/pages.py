@@ -22,11 +22,11 @@ class Form:
         return self.dialog.get_by_role("group").filter(has=text)
 
     def input(self, label: str) -> Locator:
-        """Return what is typed into."""
+        """Return an input."""
         return self.field(label).locator("input")
 
     def submit(self, name: str) -> None:
-        """Press the button at the dialog's foot and wait until the dialog is gone."""
+        """Press the button at the bottom of the dialog and wait until it closes."""
         self.dialog.get_by_role("contentinfo").get_by_role("button", name=name, exact=True).click()
         expect(self.dialog).to_be_hidden()
 
@@ -98,12 +98,12 @@ class DagRunPage:
         return self.page.get_by_role("row").filter(has=self.page.get_by_role("link", name=task_id, exact=True))
 
     def expect_in_grid(self, task_id: str, state: str) -> None:
-        """Point at a task's square and expect the tooltip to name this state."""
+        """Hover over a task's square and expect this state in the tooltip."""
         self.page.get_by_test_id(f"grid-{self.run_id}-{task_id}").hover()
         expect(self.page.get_by_role("tooltip").filter(has_text=f"State: {state}")).to_be_visible()
 
     def open_task(self, task_id: str) -> TaskPage:
-        """Go to the page of a task of this run."""
+        """Open the page of a task of this run."""
         self.page.goto(self.url)
         self.row(task_id).get_by_role("link", name=task_id, exact=True).click()
         return TaskPage(self.page)
@@ -117,7 +117,7 @@ class TaskPage:
 
     @property
     def log(self) -> Locator:
-        """The task's log, which is the first thing that the page shows."""
+        """The task's log, which is the first tab of the page."""
         return self.page.get_by_role("code").first
 
     def follow_link(self, name: str) -> Page:

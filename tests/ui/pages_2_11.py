@@ -12,15 +12,15 @@ class ConnectionForm:
         self.page = page
 
     def labels(self) -> list[str]:
-        """Return the labels that can be seen, from the top."""
+        """Return the visible labels, from top to bottom."""
         return self.page.get_by_role("row").locator("label:visible").all_inner_texts()
 
     def input(self, label: str) -> Locator:
-        """Return what is typed into, or ticked."""
+        """Return an input or checkbox."""
         return self.page.get_by_label(label, exact=True)
 
     def value(self, label: str) -> str | bool:
-        """Return what is in a field, or whether it is ticked."""
+        """Return the value of a field, or whether it is checked."""
         field = self.input(label)
         return field.is_checked() if field.get_attribute("type") == "checkbox" else field.input_value()
 
@@ -29,12 +29,12 @@ class ConnectionForm:
         return self.page.get_by_role("row").filter(has=self.input(label))
 
     def test(self) -> Locator:
-        """Press the Test button and return the box with the answer."""
+        """Press the Test button and return the box with the result."""
         self.page.get_by_role("button", name="Test").click()
         return self.page.locator(".alert")
 
     def save(self) -> Locator:
-        """Press the button at the form's foot and return the box with the answer, on the page that it leads to."""
+        """Press the button at the bottom of the form and return the box with the result, on the next page."""
         with self.page.expect_navigation():
             self.page.get_by_role("button", name="Save").click()
         return self.page.locator(".alert")
@@ -58,7 +58,7 @@ class Connections:
         return ConnectionForm(self.page)
 
     def edit(self, conn_id: str) -> ConnectionForm:
-        """Open the form with a connection that there is."""
+        """Open the form of an existing connection."""
         row = self.page.get_by_role("row").filter(has=self.page.get_by_role("cell", name=conn_id, exact=True))
         row.locator("[data-original-title='Edit record']").click()
         expect(self.page.get_by_label("Connection Id")).to_have_value(conn_id)

@@ -1,4 +1,4 @@
-"""What a user sees: each test finds its way by labels, as a user does."""
+"""Airflow's UI from a user's perspective: tests find elements by their labels."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def connection(page: Page, airflow: LocalAirflow, sandbox: Sandbox, take_picture
 
 @pytest.fixture(scope="module")
 def hook(sandbox: Sandbox) -> Iterator[WRHook]:
-    """A hook of our own, to prepare the sandbox with."""
+    """A hook to prepare the sandbox."""
     with pytest.MonkeyPatch.context() as patch, WRHook("wr_sandbox") as hook:
         patch.setenv("AIRFLOW_CONN_WR_SANDBOX", json.dumps(sandbox.connection))
         yield hook
@@ -53,7 +53,7 @@ def hook(sandbox: Sandbox) -> Iterator[WRHook]:
 def completed(
     page: Page, airflow: LocalAirflow, hook: WRHook, connection: str, take_picture: TakePicture
 ) -> DagRunPage:
-    """A run of the example, triggered in the form, seen to wait and then to succeed."""
+    """A run of the example, triggered in the form, which waits and then succeeds."""
     # With SECONDS this makes 20 s, in which to see the sensor deferred and to have something told by its log.
     hook.update_component(Sandbox.components["Balance"], config={"seconds": 4})
     hook.update_component(Sandbox.components["Payment"], config={"seconds": 3, "failAttempts": 1})
@@ -79,7 +79,7 @@ def test_the_form_names_and_describes_every_field(page: Page, airflow: LocalAirf
     expect(dialog.input("API secret")).to_have_attribute("type", "password")
 
 
-def test_the_test_button_tells_of_a_key_that_is_accepted(
+def test_the_test_button_accepts_a_valid_key(
     page: Page, airflow: LocalAirflow, sandbox: Sandbox, connection: str
 ) -> None:
     notification = Connections(page, airflow.url).test(connection)
@@ -87,9 +87,7 @@ def test_the_test_button_tells_of_a_key_that_is_accepted(
     expect(notification).to_contain_text(f"The API at {sandbox.url} accepts the key")
 
 
-def test_the_test_button_tells_of_a_key_that_is_refused(
-    page: Page, airflow: LocalAirflow, sandbox: Sandbox
-) -> None:
+def test_the_test_button_rejects_an_invalid_key(page: Page, airflow: LocalAirflow, sandbox: Sandbox) -> None:
     dialog = Connections(page, airflow.url).add("wr_refused")
     dialog.input("Base URL").fill(sandbox.url)
     dialog.input("API key").fill("ws_of_somebody_else")
@@ -106,7 +104,7 @@ def test_the_params_of_the_form_reach_the_component(sandbox: Sandbox, completed:
     assert config == {"apiUrl": "https://api.example.com/rates", "seconds": SECONDS}
 
 
-def test_the_log_tells_progress_run_and_credits(
+def test_the_log_shows_progress_run_and_credits(
     sandbox: Sandbox, completed: DagRunPage, take_picture: TakePicture
 ) -> None:
     task = completed.open_task(SENSOR)

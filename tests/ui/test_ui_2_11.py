@@ -1,4 +1,4 @@
-"""The connection form of Airflow 2.11, which is another one than that of Airflow 3, as a user sees it."""
+"""The connection form of Airflow 2.11, which differs from that of Airflow 3."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
 
 @pytest.fixture(scope="module")
 def url(environment: CleanEnvironment) -> Iterator[str]:
-    """The address of that Airflow's webserver, which takes everyone for an admin."""
+    """The URL of that Airflow's webserver, which treats everyone as an admin."""
     environment.airflow_home.mkdir()
     (environment.airflow_home / "webserver_config.py").write_text("AUTH_ROLE_PUBLIC = 'Admin'\n")
     environment.run("airflow", "db", "migrate")
@@ -82,7 +82,7 @@ def url(environment: CleanEnvironment) -> Iterator[str]:
 
 
 def wait_for_answer(url: str, processes: Processes) -> None:
-    """Wait until the webserver, which listens before it is ready, has answered once."""
+    """Wait until the webserver answers: it listens before it is ready."""
     deadline = time.monotonic() + 240
     with requests.Session() as session:
         session.trust_env = False
@@ -104,7 +104,7 @@ def dialog(page: Page, url: str) -> ConnectionForm:
 
 
 def fill_in(dialog: ConnectionForm, sandbox: Sandbox) -> None:
-    """Fill in every field that this package names."""
+    """Fill in all fields of this package."""
     dialog.input("Base URL").fill(sandbox.url)
     dialog.input("API key").fill(sandbox.api_key)
     for name, value in EXTRA.items():
@@ -127,7 +127,7 @@ def test_the_form_hides_what_is_secret(dialog: ConnectionForm) -> None:
     assert hidden == ["API key", "API secret"]
 
 
-def test_the_test_button_tells_whether_the_key_is_accepted(dialog: ConnectionForm, sandbox: Sandbox) -> None:
+def test_the_test_button_checks_the_key(dialog: ConnectionForm, sandbox: Sandbox) -> None:
     fill_in(dialog, sandbox)
     dialog.input("API key").fill("ws_of_somebody_else")
     answer = dialog.test()
@@ -171,7 +171,7 @@ def test_what_was_saved_is_kept_when_the_form_is_saved_again(
 
 
 @pytest.mark.parametrize(("text", "ticked"), [("true", True), ("false", False)])
-def test_a_box_is_ticked_for_a_text_that_says_so(page: Page, url: str, text: str, ticked: bool) -> None:
+def test_a_checkbox_reads_a_string(page: Page, url: str, text: str, ticked: bool) -> None:
     extra = json.dumps({"allow_http": text})
     stored = {"connection_id": f"wr_{text}", "conn_type": "wr", "extra": extra}
     expect(page.request.post(f"{url}/api/v1/connections", data=stored)).to_be_ok()

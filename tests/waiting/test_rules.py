@@ -300,7 +300,7 @@ def test_a_wait_that_ends_with_the_run(script: list[Turn], result: Run, timeout:
 
 @pytest.mark.parametrize("refusal", STREAM_REFUSALS)
 @pytest.mark.usefixtures("_no_limit_of_requests")
-def test_a_stream_that_is_refused_says_nothing_of_the_run(refusal: WRError) -> None:
+def test_a_refused_stream_does_not_end_the_wait(refusal: WRError) -> None:
     """The run is read at once, and then at growing intervals."""
     assert play([opens(refusal), reads(COMPLETED)]) == COMPLETED
     turns = [turn for s in (1, 2, 4, 8, 16, 32, 60) for turn in (opens(refusal), reads(EXECUTING), pauses(s))]
@@ -467,7 +467,7 @@ def test_a_wait_that_wakes_up_too_late_looks_once(timeout: float) -> None:
         play([connects(BROKEN)], timeout=timeout, connected=False)
 
 
-def test_the_last_look_has_a_small_time_of_its_own() -> None:
+def test_the_final_read_has_its_own_short_timeout() -> None:
     with pytest.raises(WRTimeoutError):
         play([reads(REFUSED, took=5)], timeout=0.0)
     with pytest.raises(WRTimeoutError):
@@ -488,7 +488,7 @@ def test_a_status_seen_in_time_cannot_forge_a_log() -> None:
     assert raised.value.message.isprintable()
 
 
-def test_what_a_wait_says_while_it_looks_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_of_retries(caplog: pytest.LogCaptureFixture) -> None:
     """The error comes first, since Airflow's log view does not wrap lines."""
     missing = WRNotFoundError("Run not found", status_code=404, method="GET", path="/v1/x")
     with caplog.at_level(logging.INFO, "airflow_provider_wr.waiting"):
@@ -672,7 +672,7 @@ def test_a_run_that_has_ended_is_returned_whatever_it_used(status: str) -> None:
     assert play([opens(), reads(used(10)), follows(TOLD), reads(ended)], max_credits=10) == ended
 
 
-def test_credits_that_the_api_does_not_tell_end_no_wait() -> None:
+def test_unknown_credits_end_no_wait() -> None:
     assert play([opens(), reads(EXECUTING), follows(TOLD), reads(COMPLETED)], max_credits=0) == COMPLETED
 
 
@@ -923,7 +923,7 @@ def test_a_line_of_any_number(usage: float) -> None:
         ),
     ],
 )
-def test_what_is_said_of_progress(
+def test_progress_lines(
     seen: list[tuple[float, Run | RunEvent | None]],
     said: list[str | RunEvent],
     caplog: pytest.LogCaptureFixture,
@@ -938,7 +938,7 @@ def test_what_is_said_of_progress(
 
 
 @given(st.lists(st.tuples(st.floats(0, 0.7), st.none() | st.sampled_from(["CREATED", "EXECUTING", "PAUSED"]))))
-def test_at_most_one_line_is_said_in_a_second(seen: list[tuple[float, str | None]]) -> None:
+def test_at_most_one_line_is_logged_per_second(seen: list[tuple[float, str | None]]) -> None:
     now = 0.0
     said: list[float] = []
     handler = logging.Handler()

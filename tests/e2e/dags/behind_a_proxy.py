@@ -1,4 +1,4 @@
-"""The payment of test_behind_a_proxy.py: its task alone reaches the API through a proxy."""
+"""The payment of test_behind_a_proxy.py: only its task uses a proxy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMPONENT_ID = "c0ffee00-1111-4222-8333-94445555666a"
 
 
 def use_proxy(context: Any) -> None:
-    """Name the proxy in the environment of the task's own process."""
+    """Set the proxy in the environment of the task's process."""
     for name in ("http_proxy", "no_proxy"):
         value = context["params"]["proxy"] if name == "http_proxy" else ""
         os.environ.update({name: value, name.upper(): value})

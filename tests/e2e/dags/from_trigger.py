@@ -1,5 +1,5 @@
 """
-The sensors of test_from_trigger.py: all ways to name the run, and all that Airflow's triggerer leaves out.
+The sensors of test_from_trigger.py: all ways to pass the run id, and everything that the triggerer skips.
 
 What Airflow calls is noted in a file of this name, a line a call, in the folder ``calls`` of Airflow's home.
 """
@@ -19,7 +19,7 @@ from airflow_provider_wr.sensors.wr import WRRunSensor
 
 
 def note(what: str) -> Callable[..., None]:
-    """Return a function that notes that it was called."""
+    """Return a function that records its calls."""
 
     def call(context: Any, result: Any = None) -> None:
         calls = Path(os.environ["AIRFLOW_HOME"], "calls")
@@ -31,7 +31,7 @@ def note(what: str) -> Callable[..., None]:
 
 
 class Sub(WRRunSensor):
-    """A sensor with a template field and a way of its own."""
+    """A subclass with an additional template field."""
 
     template_fields: Sequence[str] = (*WRRunSensor.template_fields, "memo")
 
@@ -128,7 +128,7 @@ with DAG(
         task_id="mapped", wr_conn_id="{{ params.conn_id }}", start_from_trigger=True, timeout=120
     ).expand(run_id=[trigger.output])
 
-    # Nothing of this is there yet when the sensors are made.
+    # None of these exists yet when the sensors are created.
     sensors["set_later"] = WRRunSensor(
         task_id="set_later",
         run_id=trigger.output,

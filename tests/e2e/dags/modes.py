@@ -28,10 +28,10 @@ FROM_TRIGGER = ("start_from_trigger", "start_and_end_from_trigger")
 DEFERRED = ("deferred", *FROM_TRIGGER, "operator_deferred")
 ALL = (*SENSORS, *OPERATORS)
 
-#: Seconds after which time runs out.
+#: Timeout in seconds.
 LIMIT = 20
 
-#: The modes and the options of each outcome; what is missing here is in tests/dags/test_modes.py.
+#: The modes and options of each outcome; the others are in tests/dags/test_modes.py.
 OUTCOMES: dict[str, tuple[Iterable[str], dict[str, Any]]] = {
     "completed": (ALL, {}),
     "failed": (ALL, {}),

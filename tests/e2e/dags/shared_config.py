@@ -1,4 +1,4 @@
-"""The payments of test_shared_config.py: DAGs whose runs overlap, with and without what keeps them apart."""
+"""The payments of test_shared_config.py: DAGs with overlapping runs, with and without protection."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ PAY: dict[str, Any] = {
     "wait_for_completion": True,
     "deferrable": True,
     "timeout": 600,
-    "retries": 0,  # what is refused stays so
+    "retries": 0,  # no retry after a refusal
 }
-# Airflow may lose sight of a task that resumes at once; its retry resumes the same run.
+# Airflow may lose track of a task that resumes at once; its retry resumes the same run.
 RETRY: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(seconds=1)}
 UPDATE = {"component_id": COMPONENT_ID, "config_from_params": ["count"]}
 UPDATES = [[{"component_id": COMPONENT_ID, "config": {"count": n}}] for n in range(1, WIDTH + 1)]

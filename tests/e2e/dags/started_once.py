@@ -1,4 +1,4 @@
-"""The payments of test_started_once.py: a DAG for each way to set the operator up."""
+"""The payments of test_started_once.py: a DAG for each configuration of the operator."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMON: dict[str, Any] = {
     "retry_delay": timedelta(seconds=1),
 }
 
-# Each try asks for another value.
+# Each try sets another value.
 CHANGING: dict[str, Any] = {
     "component_updates": [{"component_id": COMPONENT_ID, "config": {"to": "{{ ti.try_number }}"}}]
 }

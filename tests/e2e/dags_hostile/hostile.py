@@ -1,4 +1,4 @@
-"""The waits of test_hostile_answers.py: healthy ones, and one in each mode for a run with an odd answer."""
+"""The waits of test_hostile_answers.py: healthy ones, and one in each mode for each hostile answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The waits of test_two_triggerers.py: some in each way that uses a triggerer."""
+"""The waits of test_two_triggerers.py: some in each mode that uses a triggerer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_wr.sensors.wr import WRRunSensor
 
 EACH = 6
 
-# A second try would be seen.
+# A second try would be detected.
 COMMON: dict[str, Any] = {"wr_conn_id": "{{ params.conn_id }}", "retries": 1}
 
 PARAMS = {"conn_id": Param("wr_default", type="string"), "run_ids": Param([""] * EACH, type="array")}

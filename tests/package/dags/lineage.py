@@ -1,4 +1,4 @@
-"""The tasks of test_openlineage.py: a DAG for each way in which a run goes, on a connection of its own."""
+"""The tasks of test_openlineage.py: a DAG for each kind of run, with its own connection."""
 
 from __future__ import annotations
 
