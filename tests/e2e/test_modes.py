@@ -143,7 +143,7 @@ def mend_network(waits: Waits) -> None:
 
 
 def refuse_key(waits: Waits) -> None:
-    """Refuse the key while all tasks wait; their streams break at the next event, so that all have to reconnect."""
+    """Refuse the key while all wait; their streams break at the next event, so that all have to reconnect."""
     waits.wait_until_all_wait()
     waits.rabbit.control.clear_faults()
     for endpoint in ("get_run", "stream"):
