@@ -109,7 +109,7 @@ def sent(environment: CleanEnvironment) -> Iterator[Sent]:
             "AIRFLOW__CORE__PARALLELISM": "16",  # a slot for each
             "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "http", "url": receiver.url}),
             "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "60",  # timeout in seconds for an event, on a busy machine
-            "AIRFLOW__OPENLINEAGE__INCLUDE_FULL_TASK_INFO": "True",  # otherwise in all events
+            "AIRFLOW__OPENLINEAGE__INCLUDE_FULL_TASK_INFO": "True",  # all attributes of an operator go into events
         }
         command = [str(environment.program("airflow"))]
         with LocalAirflow(environment.folder / "home", DAGS, env=settings, command=command) as airflow:
