@@ -147,7 +147,7 @@ def to_seconds(value: Any, name: str) -> float:
 
 
 def check_credits(value: Any) -> float | None:
-    """Return ``max_credits``, given as a number or its text; raises ``ValueError`` for what is no amount."""
+    """Return ``max_credits`` from a number or a numeric string; raises ``ValueError`` for anything else."""
     if value is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What the asset events of a task's outlets say of its run."""
+"""Describe a run in the asset events of a task."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def describe(
     context: Context, outlets: Any, run_id: str, *, workflow_id: str | None, run: State | None = None
 ) -> None:
     """
-    Add a run to the ``extra`` of each asset event that a task will leave. What the task's author put there stays.
+    Add a run to the ``extra`` of each asset event of a task. Existing keys are kept.
 
-    :param context: of the try that runs now.
-    :param outlets: the task's. The assets of an alias are the author's to name, so an alias gets nothing.
+    :param context: of the current try.
+    :param outlets: of the task. Aliases are skipped, since the DAG's author chooses their assets.
     :param run_id: UUID of the run.
-    :param workflow_id: UUID of its workflow; None where the task does not know it.
-    :param run: as it was last read; None where the task did not wait for it.
+    :param workflow_id: UUID of its workflow; None if unknown.
+    :param run: its last known state; None if the task did not wait for it.
     """
     assets = [outlet for outlet in outlets or () if isinstance(outlet, Asset)]
     if not assets:
@@ -38,7 +38,7 @@ def describe(
             "wr_credits": None if run is None else run.total_usage,
             "dag_run_id": dag_run.run_id,
             "dag_run_type": str(getattr(dag_run.run_type, "value", dag_run.run_type)),
-            # Airflow knows it from 3.1 on, and only where a user did it.
+            # Since Airflow 3.1, and only if a user triggered the DAG run.
             "triggered_by": getattr(dag_run, "triggering_user_name", None),
         }
     )

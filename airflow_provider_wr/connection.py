@@ -138,7 +138,7 @@ class WRSettings:
         return fit_text(self.execution_url.format(execution_id=execution_id))
 
     def link_to(self, watched: Watched[Any], workflow_id: str | None = None) -> str | None:
-        """Return the URL of the page of what is waited for; None for none."""
+        """Return the URL of the page of a run or an execution; None without one."""
         if watched.noun == "execution":
             return self.execution_link(watched.id)
         return self.run_link(watched.id, workflow_id)
@@ -248,7 +248,7 @@ def _verify(extra: dict[str, Any]) -> bool | str:
 
 
 def mask(*secrets: str | None) -> None:
-    """Have secrets masked: in Airflow's logs, and in all that the API says."""
+    """Mask secrets in Airflow's logs, and in everything that the API sends."""
     for secret in filter(None, secrets):
         _secrets_masker().mask_secret(secret)
         hide(secret)

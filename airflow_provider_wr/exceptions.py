@@ -275,9 +275,9 @@ class WRTriggerUnknownError(WRError, AirflowFailException):
 
 class WRCreditLimitError(WRError):
     """
-    What a task waits for has used more credits than the task's ``max_credits``.
+    A run or an execution has used more credits than the task's ``max_credits``.
 
-    Only the wait ends. White Rabbit has no call to cancel, so a run that is active goes on and uses more credits.
+    Only the wait ends. White Rabbit has no call to cancel, so an active run keeps running and uses more credits.
 
     :param credits: what was used when it was last seen; None where an event does not say.
     :param max_credits: the task's limit; None where an event does not say.
@@ -326,13 +326,13 @@ def run_ended_error(run: Run, *, retryable: bool, advice: str = "", link: str | 
 
 class WRComponentFailedError(WRError):
     """
-    The execution of a component ended FAILED. Its text, ``details`` and ``errors`` have the API's error.
+    The execution of a component ended FAILED. The message, ``details`` and ``errors`` have the API's error.
 
     :param execution: the finished execution.
-    :param retryable: whether a retry of the task may end otherwise; False where it could only meet the same
-        execution, or must not start another.
-    :param advice: what was done, and how to go on; empty for none.
-    :param link: URL of the execution's page; None where there is none.
+    :param retryable: whether a retry of the task could succeed; False if it would only read the same execution, or
+        must not start a new one.
+    :param advice: what to do, for the message; empty for none.
+    :param link: URL of the execution's page; None for none.
     """
 
     def __init__(

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Stages that get a span each. A fan-out may have thousands, and an exporter drops what its queue cannot hold.
+#: Maximum number of stages with a span. A fan-out may have thousands, and exporters drop spans if their queue is
+#: full.
 MAX_STAGES = 200
 
-#: What spans and metrics call a run and an execution, and the tag that tells them apart.
+#: The names of runs and executions in spans and metrics, and the tags that distinguish them.
 _KINDS = {"run": "run", "execution": "component"}
 _TAGS = {"run": "workflow", "execution": "module"}
 
@@ -50,9 +51,9 @@ def set_dag(dag_id: str | None) -> None:
 @contextmanager
 def triggering(noun: str, of: str | None) -> Iterator[None]:
     """
-    Count what is started in here, or that nobody knows whether it was.
+    Count what the block starts, or that the outcome is unknown.
 
-    :param noun: what is started: "run" or "execution".
+    :param noun: what it starts: "run" or "execution".
     :param of: the UUID of the run's workflow, or the module of an execution.
     """
     try:
@@ -64,7 +65,7 @@ def triggering(noun: str, of: str | None) -> Iterator[None]:
 
 
 def outcome_unknown(noun: str, of: str | None) -> None:
-    """Count a trigger of which nobody knows whether it started something; see :func:`triggering`."""
+    """Count a trigger with an unknown outcome; see :func:`triggering`."""
     _count(noun, "trigger_unknown", of)
 
 

@@ -119,11 +119,11 @@ class LocalAirflow(AirflowApi):
         self._processes.kill(name, sig)
 
     def freeze(self, name: str) -> None:
-        """Stop all processes of a component where they are, until ``thaw``."""
+        """Pause all processes of a component, until ``thaw``."""
         self._processes.send(name, signal.SIGSTOP)
 
     def thaw(self, name: str) -> None:
-        """Let the processes of a component go on."""
+        """Resume the processes of a component."""
         self._processes.send(name, signal.SIGCONT)
 
     def task_processes(self) -> list[TaskProcess]:

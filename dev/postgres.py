@@ -74,7 +74,7 @@ class Postgres:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """End the server, whoever is connected. What it holds is kept."""
+        """Stop the server, despite connected clients. Its data is kept."""
         self._processes.kill("postgres", signal.SIGINT)  # SIGTERM would wait for its clients
 
 

@@ -1,4 +1,4 @@
-"""A Redis of its own, for an Airflow with Celery."""
+"""Run a Redis server, for an Airflow with Celery."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENCE = 30.0
 
 
 def find_program() -> str | None:
-    """Return the path of Debian's server; None where it is not installed."""
+    """Return the path of Debian's server; None if it is not installed."""
     return shutil.which("redis-server")
 
 
@@ -61,7 +61,7 @@ class Redis:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """End the server at once; what it held is lost."""
+        """Kill the server; its data is lost."""
         self._processes.kill("redis")
 
     def _answers(self) -> bool:

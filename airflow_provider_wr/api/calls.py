@@ -190,7 +190,7 @@ def execute_component(
 
 
 def _callback(url: Any, secret: Any, headers: Any) -> dict[str, Any]:
-    """Check what is given of a callback, and return it as the API calls it. No error repeats a secret."""
+    """Validate a callback, and return its fields of the request. Errors contain no secrets."""
     if url is None:
         if secret is not None or headers is not None:
             raise WRValidationError("callback_secret and callback_headers need a callback_url")
@@ -219,10 +219,10 @@ def _callback(url: Any, secret: Any, headers: Any) -> dict[str, Any]:
 
 def callback_secrets(secret: object, headers: object) -> set[str]:
     """
-    Return what of a callback must never be shown: its secret, and the values of its headers.
+    Return the strings of a callback to mask: its secret, and the values of its headers.
 
-    Of a value such as ``Bearer …`` the last word as well. A short value is a flag rather than a secret: to mask a
-    ``true`` everywhere would spoil what the API says.
+    For a value such as ``Bearer …``, also the last word. Short values are not secrets: masking every ``true``
+    would make the API's answers unreadable.
     """
     values = headers.values() if isinstance(headers, Mapping) else ()
     texts = {text for value in values if isinstance(value, str) for text in (value, value.rpartition(" ")[2])}
@@ -245,7 +245,7 @@ def _shown(value: Any) -> str:
 
 
 def get_execution(execution_id: str) -> Call[ComponentExecution]:
-    """Read an execution as it is now."""
+    """Read the current state of an execution."""
 
     def read(body: Any) -> ComponentExecution:
         execution = ComponentExecution.from_json(body)

@@ -1,8 +1,8 @@
 """
-The catalogue of components, and whether an ``input`` and a ``config`` fit what it says of one.
+The catalogue of components, and the validation of ``input`` and ``config`` against its schemas.
 
-Its schemas are a subset of JSON Schema with a type of their own, ``bigint``. What of a schema is not understood
-allows everything: the API has the last word, and a check of ours must refuse nothing that it would take.
+The schemas are a subset of JSON Schema with the additional type ``bigint``. Unknown parts of a schema allow
+everything: the API decides, and we must not reject what it would accept.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from airflow_provider_wr.exceptions import WRProtocolError, WRValidationError
 if TYPE_CHECKING:
     from airflow_provider_wr.api.calls import Call
 
-#: The execution mode of what can be run without a workflow.
+#: The execution mode of components that run without a workflow.
 ALONE = "COMPONENT"
 
-#: Faults that an error names.
+#: Maximum number of problems in an error.
 MAX_FAULTS = 20
 
-#: Levels of a schema that are read.
+#: Maximum depth of a schema.
 MAX_DEPTH = 50
 
 
@@ -36,11 +36,10 @@ class Component:
     """
     A component of the catalogue.
 
-    :param name: what people call it; empty where the API did not say.
-    :param module: what ``execute_component`` calls it.
-    :param type: the kind of component; empty where the API did not say.
-    :param execution_modes: where it can be run: with ``COMPONENT`` among them, alone. None where the API did not
-        say.
+    :param name: the display name; empty if the API left it out.
+    :param module: its id in ``execute_component``.
+    :param type: the kind of component; empty if the API left it out.
+    :param execution_modes: where it can run; ``COMPONENT`` means without a workflow. None if the API left it out.
     :param inputs: the schema of each parameter of its ``input``; all of them are required.
     :param outputs: the schema of each part of its output.
     :param config: the schema of its ``config``.
@@ -72,12 +71,12 @@ class Component:
 
     @property
     def runs_alone(self) -> bool:
-        """Whether it can be run without a workflow; True where the API did not say."""
+        """Whether it can run without a workflow; True if unknown."""
         return self.execution_modes is None or ALONE in self.execution_modes
 
 
 def read_catalogue(body: Any) -> tuple[Component, ...]:
-    """Read the catalogue; raises :class:`WRProtocolError` for what is no list of components."""
+    """Read the catalogue; raises :class:`WRProtocolError` if it is not a list of components."""
     if not isinstance(body, list):
         raise WRProtocolError(f"the catalogue should be a list, not {fields.kind(body)}")
     components = tuple(Component._read(entry) for entry in body if isinstance(entry, dict))
@@ -98,15 +97,15 @@ def _schemas(entry: Mapping[str, Any], key: str, within: str) -> dict[str, Any]:
     }
 
 
-# --- the check --------------------------------------------------------------------------------------------
+# --- validation -------------------------------------------------------------------------------------------
 
 
 def check_call(components: Sequence[Component], call: Call[Any]) -> None:
     """
-    Check against the catalogue what a call would execute.
+    Validate a call of ``execute_component`` against the catalogue.
 
-    Raises :class:`WRValidationError` for a module that the catalogue does not have or that needs a workflow, and
-    for what does not fit its schemas, with an entry in ``errors`` for each fault.
+    Raises :class:`WRValidationError` for an unknown module, for one that needs a workflow, and for values that
+    violate its schemas, with an entry in ``errors`` for each problem.
     """
     sent = json.loads(call.body or b"{}")
     module = sent["module"]
@@ -131,8 +130,8 @@ def check_call(components: Sequence[Component], call: Call[Any]) -> None:
 
 
 def _faults(name: str, schema: Any, value: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what does not fit: the keyword of JSON Schema, and the fault in words."""
-    # Airflow has it as well; its import takes a while.
+    """Return the problems: the keyword of JSON Schema, and a message."""
+    # Airflow depends on it, too. Late, since its import is slow.
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
@@ -143,7 +142,7 @@ def _faults(name: str, schema: Any, value: Mapping[str, Any]) -> list[tuple[str,
 
 
 def known_part(schema: Any, depth: int = 0) -> dict[str, Any]:
-    """Return what of a schema is known to mean what it does in JSON Schema; the rest allows everything."""
+    """Return the parts of a schema that mean the same in JSON Schema; other parts allow everything."""
     if not isinstance(schema, dict) or depth > MAX_DEPTH:
         return {}
     known: dict[str, Any] = {}
@@ -176,7 +175,7 @@ _TYPES = {
 
 
 def _is_bigint(value: Any) -> bool:
-    # JavaScript's type for large whole numbers, which JSON does not have: the API's pages show texts.
+    # JavaScript's type for large integers, which JSON does not have: the API's documentation shows strings.
     return type(value) is int or (isinstance(value, str) and _WHOLE.fullmatch(value) is not None)
 
 

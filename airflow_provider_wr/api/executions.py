@@ -1,4 +1,4 @@
-"""What the API tells of an execution of one component; read as leniently as a run, see :mod:`.models`."""
+"""Frozen dataclasses for executions of components, read as leniently as runs; see :mod:`.models`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TERMINAL: frozenset[str] = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus
 
 
 class _HasStatus:
-    """What an execution and its events have in common: a status, and no stages."""
+    """Common to executions and their events: a status, and no stages."""
 
     __slots__ = ()
 
@@ -48,23 +48,23 @@ class _HasStatus:
 
     @property
     def active_stages(self) -> tuple[RunStage, ...]:
-        """None of them: an execution has no stages."""
+        """Empty: an execution has no stages."""
         return ()
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionCallback:
     """
-    What became of an execution's callback. The API returns neither its secret nor the values of its headers.
+    The state of an execution's callback. The API returns neither its secret nor the values of its headers.
 
-    :param url: where it is sent; None where the execution has no callback.
-    :param signed: whether it is signed; None where the API did not say.
-    :param signature_algorithm: such as ``hmac-sha256-v1``; None where it is not signed.
-    :param header_names: the names of the headers that were given.
+    :param url: the receiver; None without a callback.
+    :param signed: whether it is signed; None if the API left it out.
+    :param signature_algorithm: such as ``hmac-sha256-v1``; None if it is not signed.
+    :param header_names: the names of its additional headers.
     :param delivered_at: ISO 8601; None until it was delivered.
-    :param last_attempt_at: ISO 8601; None until it was tried.
-    :param attempt_count: how often it was tried; None where the API did not say.
-    :param last_error: any JSON; None where the last attempt did not fail.
+    :param last_attempt_at: ISO 8601; None before the first attempt.
+    :param attempt_count: number of attempts; None if the API left it out.
+    :param last_error: any JSON; None unless the last attempt failed.
     """
 
     url: str | None
@@ -93,19 +93,19 @@ class ExecutionCallback:
 @dataclass(frozen=True, slots=True)
 class ComponentExecution(_HasStatus):
     """
-    An execution of one component, as it was when the API was asked.
+    The state of an execution of a component when it was read.
 
     :param id: UUID of the execution.
-    :param module: the component, such as ``RANDOM_UUID``; empty where the API did not say.
-    :param status: an :class:`ExecutionStatus`, or plain text where the API has a new one.
-    :param completed: what the API says of its end; the status where it does not say. ``is_terminal`` goes by the
-        status alone.
+    :param module: the component, such as ``RANDOM_UUID``; empty if the API left it out.
+    :param status: an :class:`ExecutionStatus`, or a string for an unknown one.
+    :param completed: the API's flag, or derived from the status if it left it out. ``is_terminal`` depends only
+        on the status.
     :param output: any JSON; None until the execution has one.
     :param error: any JSON; None unless the execution failed.
-    :param total_usage: credits used so far; None where the API did not say.
-    :param callback: None where the API did not say.
-    :param created_at: ISO 8601, as the API sent it; None where it did not.
-    :param updated_at: ISO 8601, as the API sent it; None where it did not.
+    :param total_usage: credits used so far; None if the API left it out.
+    :param callback: None if the API left it out.
+    :param created_at: ISO 8601, as the API sent it; None if it left it out.
+    :param updated_at: ISO 8601, as the API sent it; None if it left it out.
     :param raw: the JSON as it came, with every field.
     """
 
@@ -123,17 +123,17 @@ class ComponentExecution(_HasStatus):
 
     @classmethod
     def from_json(cls, body: Any) -> ComponentExecution:
-        """Read an execution's record; raises :class:`WRProtocolError` where the id or the status is not there."""
+        """Read an execution's record; raises :class:`WRProtocolError` if the id or the status is missing."""
         record = fields.the_object(body, "an execution")
         return cls._read(record, fields.the_status(record, _STATUSES))
 
     @classmethod
     def started(cls, body: Any) -> ComponentExecution:
         """
-        Read the answer to the call that starts one; raises :class:`WRProtocolError` only where none is named.
+        Read the answer to the call that starts one; raises :class:`WRProtocolError` if the id is missing.
 
-        Whatever else is odd in an answer that names an execution, the execution is known: without a status it
-        counts as not ended.
+        Nothing else may fail here: an execution was started, and its id must not be lost. Without a status, it
+        counts as active.
         """
         record = fields.the_object(body, "the answer")
         has_status = type(record.get("status")) is str
@@ -158,7 +158,7 @@ class ComponentExecution(_HasStatus):
 
     @property
     def ending(self) -> str:
-        """How the execution ended, in words: its status and credits, then a line for its error."""
+        """How the execution ended: its status and credits, then a line for its error."""
         text = f"execution {printable(self.id)} ended {printable(self.status)}"
         if self.total_usage is not None:
             text += f", {credits_text(self.total_usage)} used"
@@ -168,21 +168,21 @@ class ComponentExecution(_HasStatus):
 
     @property
     def error_text(self) -> str:
-        """The error in one line: its ``message`` where it has one, else its JSON; empty where there is none."""
+        """The error in one line: its ``message`` if it has one, else its JSON; empty without an error."""
         return "" if self.error is None else error_text(self.error)
 
     @property
     def kept_error(self) -> Any:
-        """The error as far as Airflow can keep it."""
+        """The error, sanitized for Airflow."""
         return sanitize(self.error)[0]
 
     @property
     def label(self) -> str:
-        """What to call the component: its module, in one line."""
+        """The component's module in one line, for messages."""
         return printable(self.module) or "a component without a module"
 
     def as_xcom(self) -> dict[str, Any]:
-        """Return the API's JSON, key for key, as far as Airflow can keep it: the log says what was changed."""
+        """Return the API's JSON, sanitized for Airflow; changes are logged."""
         xcom: dict[str, Any] = fit_for_xcom(self.raw, f"Execution {self.id}")
         return xcom
 
@@ -190,13 +190,13 @@ class ComponentExecution(_HasStatus):
 @dataclass(frozen=True, slots=True)
 class ExecutionEvent(_HasStatus):
     """
-    What the stream said about an execution at one moment.
+    One event of an execution's stream.
 
     :param execution_id: UUID of the execution.
-    :param status: an :class:`ExecutionStatus`, or plain text where the API has a new one.
+    :param status: an :class:`ExecutionStatus`, or a string for an unknown one.
     :param output: any JSON; None until the execution has one.
     :param error: any JSON; None unless the execution failed.
-    :param timestamp: as the API sent it; None where it did not.
+    :param timestamp: as the API sent it; None if it left it out.
     :param raw: the JSON as it came, with every field.
     """
 
@@ -209,7 +209,7 @@ class ExecutionEvent(_HasStatus):
 
     @classmethod
     def from_json(cls, data: Any) -> ExecutionEvent:
-        """Read the data of one event; raises :class:`WRProtocolError` where the id or the status is not there."""
+        """Read the data of one event; raises :class:`WRProtocolError` if the id or the status is missing."""
         event = fields.the_object(data, "an event")
         return cls(
             execution_id=fields.the_id(event),
@@ -222,4 +222,4 @@ class ExecutionEvent(_HasStatus):
 
     @property
     def total_usage(self) -> None:
-        """None: an event does not say."""
+        """None: events do not contain it."""

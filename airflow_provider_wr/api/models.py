@@ -292,7 +292,7 @@ class Run(_Body):
 
 
 def fit_for_xcom(value: Any, what: str) -> Any:
-    """Return a value as far as Airflow can keep it, and log what was changed; ``what`` it is about, in words."""
+    """Return a value sanitized for Airflow, and log the changes; ``what`` is its name in the log."""
     xcom, changes = sanitize(value)
     for change in changes:
         log.warning("%s, in its XCom: %s", printable(what), change)

@@ -86,22 +86,21 @@ class ComponentCalls(Hook):
         callback_headers: Mapping[str, str] | None = None,
     ) -> ComponentExecution:
         """
-        Run a component without a workflow. Returns as soon as the API has taken it on, or after ``wait_ms``.
+        Run a component without a workflow. Returns as soon as the API has accepted it, or after ``wait_ms``.
 
-        The request is sent again only where it cannot have been obeyed: no connection was made, or 429.
+        The request is retried only if it cannot have started anything: no connection was made, or 429.
 
         :param module: the component, such as ``RANDOM_UUID``.
         :param input: its inputs; None for none.
         :param config: its config; None for none.
-        :param attempts: how often the server tries it, 1 to 3, with pauses that grow.
-        :param wait_ms: milliseconds for which the server holds its answer, 0 to 15000: an execution that ends
-            meanwhile is answered with its end, any other as it is then.
+        :param attempts: maximum attempts by the server, 1 to 3, with exponential backoff.
+        :param wait_ms: milliseconds that the server waits for the end before it answers with the current state,
+            0 to 15000.
         :param callback_url: a public HTTPS URL that gets one POST when the execution has ended; None for none.
         :param callback_secret: signs the callback; None for no signature. Masked in logs and errors.
         :param callback_headers: added to the callback; None for none. Values of 8 characters or more are masked.
 
-        Raises :class:`~airflow_provider_wr.exceptions.WRTriggerUnknownError` when it cannot be known whether
-        an execution was started.
+        Raises :class:`~airflow_provider_wr.exceptions.WRTriggerUnknownError` if an execution may have started.
         """
         mask(*calls.callback_secrets(callback_secret, callback_headers))
         call = calls.execute_component(
@@ -153,9 +152,9 @@ class ComponentCalls(Hook):
 
     def replay_callback(self, execution_id: str) -> None:
         """
-        Have the callback of an execution sent again.
+        Send the callback of an execution again.
 
-        Raises :class:`~airflow_provider_wr.exceptions.WRValidationError` (409) where the execution has none.
+        Raises :class:`~airflow_provider_wr.exceptions.WRValidationError` (409) if the execution has none.
         """
         self.send(calls.replay_callback(execution_id))
 

@@ -73,7 +73,7 @@ class RetryPolicy:
 
     def _advice(self, effects: list[RunStage] | None) -> str:
         if effects is None:
-            return f"No retry: the run does not tell which of its stages were started. {_HOW_TO_GO_ON}"
+            return f"No retry: the run does not show which of its stages were started. {_HOW_TO_GO_ON}"
         lines = ["No retry: these stages may have had an effect, which a new run would repeat:"]
         groups = [list(group) for _, group in groupby(sorted(effects, key=_by_module), key=_by_module)]
         lines += [f"  {self._line(group)}" for group in groups[:MAX_GROUPS]]

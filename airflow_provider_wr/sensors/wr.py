@@ -308,8 +308,8 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         self._run = run
         if run.is_terminal:
             raise not_retried(credit_limit.ended_error(run, self.max_credits, self._link))
-        goes_on = still_running(self._link)
-        raise not_retried(credit_limit.running_error(f"run {self.run_id}", run, self.max_credits, goes_on))
+        note = still_running(self._link)
+        raise not_retried(credit_limit.running_error(f"run {self.run_id}", run, self.max_credits, note))
 
     def _final_read(self, context: Context, earlier: WRTimeoutError | None = None) -> dict[str, Any]:
         """

@@ -16,14 +16,14 @@ def exceeds(now: State, max_credits: float | None) -> bool:
     return max_credits is not None and now.total_usage is not None and now.total_usage > max_credits
 
 
-def running_error(watched: object, now: State, max_credits: float | None, goes_on: str) -> WRCreditLimitError:
+def running_error(watched: object, now: State, max_credits: float | None, note: str) -> WRCreditLimitError:
     """
     Return the error for a run that is still active.
 
-    :param watched: the run, as a text.
-    :param goes_on: the end of the sentence: that the run goes on.
+    :param watched: the run, for the message.
+    :param note: the end of the message: that the run keeps running.
     """
-    return _error(f"{watched} has used {_amounts(now, max_credits)}, and {goes_on}", now, max_credits)
+    return _error(f"{watched} has used {_amounts(now, max_credits)}, and {note}", now, max_credits)
 
 
 def ended_error(run: Run, max_credits: float | None, link: str | None) -> WRCreditLimitError:

@@ -37,7 +37,7 @@ HEALTHY = 20
 
 @dataclass(frozen=True)
 class Case:
-    """An odd answer to a read of a run, and what comes of the wait."""
+    """A hostile answer to a read of a run, and the expected result."""
 
     name: str
     body: str
