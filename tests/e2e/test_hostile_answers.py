@@ -132,7 +132,7 @@ CASES = [
 ]
 
 
-class Api:
+class HostileApi:
     """A hostile White Rabbit, with a run for each case and mode, which ends when it is released."""
 
     def __init__(self) -> None:
@@ -168,8 +168,8 @@ class Api:
 
 
 @pytest.fixture(scope="module")
-def api() -> Iterator[Api]:
-    api = Api()
+def api() -> Iterator[HostileApi]:
+    api = HostileApi()
     with RawServer(api) as server, pytest.MonkeyPatch.context() as patch:
         connection = {"conn_type": "wr", "host": server.url, "password": KEY}
         patch.setenv("AIRFLOW_CONN_WR_HOSTILE", json.dumps(connection))
@@ -193,7 +193,7 @@ class Aftermath:
 
 @pytest.fixture(scope="module")
 def aftermath(
-    api: Api, postgres_programs: Any, request: pytest.FixtureRequest, print_table: PrintTable
+    api: HostileApi, postgres_programs: Any, request: pytest.FixtureRequest, print_table: PrintTable
 ) -> Iterator[Aftermath]:
     """Let each run end while all others wait, and collect the results."""
     dags = request.path.parent / DAGS
@@ -231,7 +231,7 @@ def aftermath(
             )
 
 
-def wait_until_all_wait(run: DagRun, api: Api, case: Case) -> None:
+def wait_until_all_wait(run: DagRun, api: HostileApi, case: Case) -> None:
     """Wait until all streams are open, and the scheduler has noticed: otherwise some may not resume."""
 
     def all_wait() -> bool:

@@ -31,7 +31,7 @@ from .both import AnyHook
 from .conftest import Connect, Serve
 
 
-class Api:
+class ScriptedApi:
     """
     A scripted API of one run.
 
@@ -97,7 +97,7 @@ PAGE = "<html>Bad Gateway</html>"
 
 def test_the_stream_is_followed_and_the_run_read_at_its_beginning_and_end(serve: Serve, hook: AnyHook) -> None:
     server = serve(
-        Api(
+        ScriptedApi(
             reads=[reading(), reading("COMPLETED")],
             streams=[streaming(event(), PING, b"data: :ping\n\n", event("COMPLETED"), then="hang")],
         )
@@ -124,7 +124,7 @@ def test_a_run_that_ended_before_the_subscription_is_returned_at_once(sandbox: S
 )
 def test_an_error_of_on_event_is_the_callers_own(serve: Serve, hook: AnyHook, error: Exception) -> None:
     """The exception propagates, the wait ends, and its stream is closed."""
-    server = serve(Api(reads=[reading()], streams=[streaming(event(), then="hang")]))
+    server = serve(ScriptedApi(reads=[reading()], streams=[streaming(event(), then="hang")]))
 
     def on_event(event: RunEvent) -> None:
         raise error
@@ -143,7 +143,7 @@ def test_progress_is_logged(serve: Serve, hook: AnyHook, caplog: pytest.LogCaptu
         for number, (module, status) in enumerate([("HTTP_REQUEST", "RUNNING"), ("FOR_EACH", "CREATED")])
     ]
     serve(
-        Api(
+        ScriptedApi(
             reads=[
                 reading(pendingStageCount=2, totalUsage=5, runStages=stages),
                 reading("COMPLETED", totalUsage=7),
@@ -179,7 +179,7 @@ def test_a_stream_may_be_cut_at_any_byte(
     """One wait: its stream is cut after 0 bytes, then after 1, and so on to the last but one."""
     monkeypatch.setattr(backoff, "MAX_PAUSE", 0)
     cuts = [streaming(RECORDED[:cut], then=then) for cut in range(len(RECORDED))]
-    api = Api(reads=[reading()], streams=[*cuts, streaming(RECORDED, then="hang")])
+    api = ScriptedApi(reads=[reading()], streams=[*cuts, streaming(RECORDED, then="hang")])
     server = serve(api)
     seen: list[RunEvent] = []
 
@@ -194,7 +194,7 @@ def test_a_stream_may_be_cut_at_any_byte(
 
 
 def test_a_stream_may_come_byte_by_byte(serve: Serve, hook: AnyHook) -> None:
-    api = Api(reads=[reading()], streams=[streaming(*(bytes([byte]) for byte in RECORDED), then="hang")])
+    api = ScriptedApi(reads=[reading()], streams=[streaming(*(bytes([byte]) for byte in RECORDED), then="hang")])
     server = serve(api)
     seen: list[RunEvent] = []
 
@@ -210,7 +210,7 @@ def test_a_stream_may_come_byte_by_byte(serve: Serve, hook: AnyHook) -> None:
 def test_an_event_of_a_great_fan_out_comes_whole(serve: Serve, hook: AnyHook) -> None:
     stages = [{"id": str(number), "module": "M" * 100, "status": "RUNNING"} for number in range(2000)]
     data = event(nonTerminalStages=stages)
-    api = Api(reads=[reading()], streams=[streaming(data[:100_001], data[100_001:], event("COMPLETED"))])
+    api = ScriptedApi(reads=[reading()], streams=[streaming(data[:100_001], data[100_001:], event("COMPLETED"))])
     serve(api)
     seen: list[RunEvent] = []
 
@@ -294,7 +294,7 @@ def test_a_wait_survives(
     streams: list[Script],
 ) -> None:
     monkeypatch.setattr(rules, "SILENCE", 0.15)
-    api = Api(reads=reads, streams=streams)
+    api = ScriptedApi(reads=reads, streams=streams)
     serve(api, read_timeout=0.15)
     terminal_event_counts = streams[-1] is GOOD_STREAM
     on_event = api.see if terminal_event_counts else None
@@ -310,7 +310,7 @@ def test_heartbeats_keep_a_stream_alive(serve: Serve, hook: AnyHook, monkeypatch
         peer.send(PING, b"data: :ping\n\n", b":", b"p", b"i", b"n", b"g", b"\n\n", every=0.06)
         peer.send(event("COMPLETED"))
 
-    api = Api(reads=[reading()], streams=[stream])
+    api = ScriptedApi(reads=[reading()], streams=[stream])
     server = serve(api)
     assert hook.wait_for_run(RUN_ID, timeout=5, on_event=api.see).status == "COMPLETED"
     assert server.count(lambda request: request.is_stream) == 1
@@ -320,7 +320,7 @@ def test_a_heartbeat_is_not_an_event(serve: Serve, hook: AnyHook, monkeypatch: p
     """The terminal event is lost while heartbeats continue: the run is read, and the stream stays open."""
     monkeypatch.setattr(rules, "MAX_QUIET", 0.15)
     server = serve(
-        Api(
+        ScriptedApi(
             reads=[reading(), reading(), reading(), reading("COMPLETED")],
             streams=[dripping(STREAM_HEAD + event(), PING)],
         )
@@ -344,7 +344,7 @@ def test_an_event_may_be_cut_where_the_run_is_read(
         peer.send(whole[20:])
         peer.hang()
 
-    api = Api(reads=[reading()], streams=[stream])
+    api = ScriptedApi(reads=[reading()], streams=[stream])
     server = serve(api)
     assert hook.wait_for_run(RUN_ID, timeout=10, on_event=api.see).status == "COMPLETED"
     assert server.count(lambda request: request.is_stream) == 1
@@ -353,7 +353,7 @@ def test_an_event_may_be_cut_where_the_run_is_read(
 @pytest.mark.parametrize("status", [204, 400, 404, 405, 409, 410, 422])
 def test_a_refused_stream_of_a_run_that_has_ended_is_no_error(serve: Serve, hook: AnyHook, status: int) -> None:
     body = b"" if status == 204 else {"message": "already finished"}
-    server = serve(Api(reads=[reading("COMPLETED")], streams=[answering(status, body)]))
+    server = serve(ScriptedApi(reads=[reading("COMPLETED")], streams=[answering(status, body)]))
     assert hook.wait_for_run(RUN_ID).status == "COMPLETED"
     assert server.count() == 2
 
@@ -361,7 +361,7 @@ def test_a_refused_stream_of_a_run_that_has_ended_is_no_error(serve: Serve, hook
 def test_a_refused_stream_leaves_the_reads(serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch) -> None:
     """At growing intervals; the stream is tried again each time."""
     monkeypatch.setattr(backoff, "MAX_PAUSE", 60.0)
-    server = serve(Api(reads=[reading()], streams=[answering(409, {"message": "no"})]))
+    server = serve(ScriptedApi(reads=[reading()], streams=[answering(409, {"message": "no"})]))
     with pytest.raises(WRTimeoutError, match="last seen EXECUTING"):
         hook.wait_for_run(RUN_ID, timeout=1.0)
     assert 3 <= server.count() <= 40
@@ -388,9 +388,9 @@ def test_a_wait_honours_retry_after(
         return noted
 
     if met_by == "read":
-        api = Api(reads=[busy, note(reading("COMPLETED"))], streams=[streaming(then="hang")])
+        api = ScriptedApi(reads=[busy, note(reading("COMPLETED"))], streams=[streaming(then="hang")])
     else:
-        api = Api(reads=[note(reading("COMPLETED"))], streams=[busy, streaming(then="hang")])
+        api = ScriptedApi(reads=[note(reading("COMPLETED"))], streams=[busy, streaming(then="hang")])
     serve(api)
     assert hook.wait_for_run(RUN_ID, timeout=10).status == "COMPLETED"
     assert asked[0] >= until[0] - 0.01
@@ -407,13 +407,15 @@ def test_the_server_goes_and_comes_back(sandbox: Sandbox, hook: AnyHook, connect
         threading.Thread(target=lambda: (servers[0].close(), gone.set())).start()
         peer.hang()
 
-    servers.append(RawServer(Api(reads=[reading()], streams=[last_words]), port=port))
+    servers.append(RawServer(ScriptedApi(reads=[reading()], streams=[last_words]), port=port))
     connect(servers[0].url)
 
     def come_back() -> None:
         gone.wait()
         time.sleep(0.1)  # while connections are refused
-        servers.append(RawServer(Api(reads=[reading("COMPLETED")], streams=[streaming(then="hang")]), port=port))
+        servers.append(
+            RawServer(ScriptedApi(reads=[reading("COMPLETED")], streams=[streaming(then="hang")]), port=port)
+        )
 
     returning = threading.Thread(target=come_back)
     returning.start()
@@ -431,7 +433,7 @@ def test_a_wait_makes_no_more_than_a_request_a_second(
     """A stream that sends one event and closes must not cause a flood of requests."""
     monkeypatch.setattr(backoff, "MAX_PAUSE", 0.0)
     monkeypatch.setattr(rules, "BURST", 4)
-    server = serve(Api(reads=[reading()], streams=[stream]))
+    server = serve(ScriptedApi(reads=[reading()], streams=[stream]))
     with pytest.raises(WRTimeoutError):
         hook.wait_for_run(RUN_ID, timeout=4.0)
     assert 6 <= server.count() <= 4 + 4 + 3 + 1  # the burst, one per second, the rest of a cycle, the final read
@@ -442,7 +444,7 @@ def test_a_stream_that_is_refused_while_the_run_can_be_read_is_no_flood(
     serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr(backoff, "MAX_PAUSE", 60.0)
-    server = serve(Api(reads=[reading()], streams=[answering(status, {"message": "no"})]))
+    server = serve(ScriptedApi(reads=[reading()], streams=[answering(status, {"message": "no"})]))
     with pytest.raises(WRError):
         hook.wait_for_run(RUN_ID, timeout=0.5)
     assert server.count() < 20
@@ -479,7 +481,7 @@ def test_a_pause_does_not_pass_over_the_moment_when_a_run_should_be_visible(
 
 @pytest.mark.parametrize("status", [400, 409, 418, 422])
 def test_a_wait_ends_at_once_when_its_read_is_refused(serve: Serve, hook: AnyHook, status: int) -> None:
-    server = serve(Api(reads=[answering(status, {"message": "no"})], streams=[streaming(then="hang")]))
+    server = serve(ScriptedApi(reads=[answering(status, {"message": "no"})], streams=[streaming(then="hang")]))
     with pytest.raises(WRError, match=f"^{status} no: sent over ") as caught:
         hook.wait_for_run(RUN_ID)
     assert type(caught.value) is (WRError if status == 418 else WRValidationError)
@@ -502,7 +504,7 @@ def test_a_key_that_is_refused_later_is_given_another_look(
     """Each refusal may be a new rotation, once the last reload is old enough."""
     monkeypatch.setattr(rules, "KEY_RELOAD_INTERVAL", 0.0)
     refused = answering(401, {"message": "no"})
-    api = Api(
+    api = ScriptedApi(
         reads=[reading()], streams=[refused, streaming(event()), refused, streaming(event()), refused, GOOD_STREAM]
     )
     serve(api)
@@ -556,7 +558,7 @@ NOT_DEFINED = AirflowNotFoundException("The conn_id `wr_default` isn't defined")
 def test_a_wait_survives_failed_lookups_of_its_connection(
     serve: Serve, hook: AnyHook, secrets: Secrets, caplog: pytest.LogCaptureFixture
 ) -> None:
-    serve(Api(reads=[reading("COMPLETED")], streams=[streaming(then="hang")]))
+    serve(ScriptedApi(reads=[reading("COMPLETED")], streams=[streaming(then="hang")]))
     secrets.errors = list(AWAY)
     assert hook.wait_for_run(RUN_ID, timeout=10).status == "COMPLETED"
     assert secrets.lookups == 4
@@ -651,7 +653,7 @@ NEVER_READ += [NEVER_ENDING[name][0] for name in ("500 of both", "pages of a pro
 
 @pytest.mark.parametrize(("reads", "streams"), NEVER_ENDING.values(), ids=NEVER_ENDING)
 def test_a_wait_does_not_outlive_its_deadline(serve: Serve, hook: AnyHook, reads: Script, streams: Script) -> None:
-    server = serve(Api(reads=[reads], streams=[streams]))
+    server = serve(ScriptedApi(reads=[reads], streams=[streams]))
     fuse = threading.Timer(5, server.close)  # ends the test if the wait does not end
     fuse.start()
     started = time.monotonic()
@@ -680,7 +682,7 @@ def test_a_wait_for_a_server_that_is_not_there_ends_at_its_deadline(hook: AnyHoo
 def test_a_wait_that_wakes_up_after_its_deadline_looks_once(
     serve: Serve, hook: AnyHook, options: dict[str, float]
 ) -> None:
-    server = serve(Api(reads=[reading(), reading("COMPLETED")], streams=[streaming(then="hang")]))
+    server = serve(ScriptedApi(reads=[reading(), reading("COMPLETED")], streams=[streaming(then="hang")]))
     with pytest.raises(WRTimeoutError, match="last seen EXECUTING, goes on"):
         hook.wait_for_run(RUN_ID, **options)
     assert server.count() == 1
@@ -690,13 +692,13 @@ def test_a_wait_that_wakes_up_after_its_deadline_looks_once(
 
 def test_a_run_that_ends_unseen_is_seen_at_the_deadline(serve: Serve, hook: AnyHook) -> None:
     """Heartbeats continue, and the terminal event was lost."""
-    serve(Api(reads=[reading(), reading("COMPLETED")], streams=[dripping(STREAM_HEAD, PING)]))
+    serve(ScriptedApi(reads=[reading(), reading("COMPLETED")], streams=[dripping(STREAM_HEAD, PING)]))
     assert hook.wait_for_run(RUN_ID, timeout=0.3).status == "COMPLETED"
 
 
 def test_the_error_names_the_timeout_that_was_given(serve: Serve, hook: AnyHook) -> None:
     """Also if the wait started earlier, in another process."""
-    serve(Api(reads=[reading()], streams=[streaming(then="hang")]))
+    serve(ScriptedApi(reads=[reading()], streams=[streaming(then="hang")]))
     with pytest.raises(WRTimeoutError, match="timed out after 5 s; "):
         hook.wait_for_run(RUN_ID, timeout=5, deadline=time.time() + 0.1)
     with pytest.raises(WRTimeoutError, match="the wait timed out; "):
@@ -707,12 +709,12 @@ def test_without_a_deadline_a_wait_takes_as_long_as_it_takes(
     serve: Serve, hook: AnyHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rules, "SILENCE", 0.05)
-    serve(Api(reads=[reading()] * 8 + [reading("COMPLETED")], streams=[streaming(then="hang")]))
+    serve(ScriptedApi(reads=[reading()] * 8 + [reading("COMPLETED")], streams=[streaming(then="hang")]))
     assert hook.wait_for_run(RUN_ID, timeout=None).status == "COMPLETED"
 
 
 def test_a_wait_leaves_no_connection_behind(serve: Serve, new_hook: Callable[..., AnyHook]) -> None:
-    server = serve(Api(reads=[reading()], streams=[streaming(event(), then="hang")]))
+    server = serve(ScriptedApi(reads=[reading()], streams=[streaming(event(), then="hang")]))
     hook = new_hook()
     with pytest.raises(WRTimeoutError):
         hook.wait_for_run(RUN_ID, timeout=0.2)

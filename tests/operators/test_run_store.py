@@ -52,7 +52,7 @@ class Store(dict[str, Any]):
         del self[key]
 
 
-class Api:
+class FakeHook:
     """Answers for one run, and counts its reads."""
 
     def __init__(self, answer: str | Exception) -> None:
@@ -84,7 +84,7 @@ def memory(store: Store | None, *, max_tries: int = MAX_TRIES, durable: bool = T
 
 def find(
     store: Store | None,
-    api: Api,
+    api: FakeHook,
     *,
     want: RunRequest | None = None,
     max_tries: int = MAX_TRIES,
@@ -147,7 +147,7 @@ def recorded_run(*, delivered: bool = False, want: RunRequest | None = None) -> 
 def test_a_run_was_recorded(
     status: str, max_tries: int, delivered: bool, resumes: bool, on_unknown_trigger: str
 ) -> None:
-    api = Api(status)
+    api = FakeHook(status)
     found = find(
         recorded_run(delivered=delivered), api, max_tries=max_tries, on_unknown_trigger=on_unknown_trigger
     )
@@ -158,10 +158,10 @@ def test_a_run_was_recorded(
 @pytest.mark.parametrize(("retry_run", "starts"), [("if_harmless", True), ("always", True), ("never", False)])
 def test_a_run_was_recorded_that_failed_with_nothing_dispatched(retry_run: str, starts: bool) -> None:
     if starts:
-        assert find(recorded_run(), Api("FAILED"), retry_run=retry_run) is None
+        assert find(recorded_run(), FakeHook("FAILED"), retry_run=retry_run) is None
         return
     with pytest.raises(WRRunFailedError) as stopped:
-        find(recorded_run(), Api("FAILED"), retry_run=retry_run)
+        find(recorded_run(), FakeHook("FAILED"), retry_run=retry_run)
     assert not stopped.value.retryable
 
 
@@ -170,14 +170,14 @@ def test_a_run_was_recorded_and_the_api_cannot_be_asked(max_tries: int) -> None:
     store = recorded_run()
     before = dict(store[KEY])
     with pytest.raises(WRAuthError):
-        find(store, Api(WRAuthError("key refused")), max_tries=max_tries)
+        find(store, FakeHook(WRAuthError("key refused")), max_tries=max_tries)
     assert store[KEY] == before
 
 
 # --- doubt ------------------------------------------------------------------------------------------------
 
 DOUBTS: dict[str, Callable[[], Store]] = {"an attempt": recorded_attempt, "a run that is unknown": recorded_run}
-NOT_FOUND = Api(WRNotFoundError("gone"))
+NOT_FOUND = FakeHook(WRNotFoundError("gone"))
 
 
 @pytest.mark.parametrize("max_tries", [RETRY, CLEARED])
@@ -231,7 +231,7 @@ def test_a_run_that_may_not_be_visible_yet_is_read_again(monkeypatch: pytest.Mon
     memory(store).record_run(TRIGGERED)
     answers = iter([WRNotFoundError("not yet"), WRNotFoundError("not yet")])
 
-    class LaterVisible(Api):
+    class LaterVisible(FakeHook):
         def get_run(self, run_id: str) -> Run:
             super().get_run(run_id)
             for error in answers:
@@ -261,9 +261,9 @@ def test_a_run_with_other_updates_is_not_resumed_without_a_word(
 ) -> None:
     store = recorded_run(want=before)
     with pytest.raises(WRValidationError, match=f"is {status}, and {what} changed since") as stopped:
-        find(store, Api(status), want=now, max_tries=max_tries)
+        find(store, FakeHook(status), want=now, max_tries=max_tries)
     assert not stopped.value.retryable
-    api = Api(status)
+    api = FakeHook(status)
     assert find(store, api, want=now, max_tries=max_tries, on_changed_updates="resume") is not None
     assert find(store, api, want=now, max_tries=max_tries, on_changed_updates="restart") is None
 
@@ -275,7 +275,7 @@ def test_the_digest_holds_no_value() -> None:
 
 def test_after_a_failed_run_other_updates_are_no_matter() -> None:
     store = recorded_run(want=wanted({"a": 1}))
-    assert find(store, Api("FAILED"), want=wanted({"a": 2}), max_tries=AFTER_A_CLEAR) is None
+    assert find(store, FakeHook("FAILED"), want=wanted({"a": 2}), max_tries=AFTER_A_CLEAR) is None
 
 
 # --- nothing was recorded ---------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ def test_after_a_failed_run_other_updates_are_no_matter() -> None:
 
 @pytest.mark.parametrize("max_tries", [RETRY, CLEARED])
 def test_nothing_was_recorded(max_tries: int) -> None:
-    api = Api("EXECUTING")
+    api = FakeHook("EXECUTING")
     assert find(Store(), api, max_tries=max_tries) is None
     assert api.asked == []
 
@@ -298,7 +298,7 @@ def test_nothing_was_recorded(max_tries: int) -> None:
 )
 def test_nothing_is_remembered(store: Store | None, durable: bool) -> None:
     before = dict(store) if store is not None else None
-    api = Api("EXECUTING")
+    api = FakeHook("EXECUTING")
     assert find(store, api, durable=durable) is None
     assert api.asked == []
     forgetful = memory(store, durable=durable)
@@ -316,47 +316,49 @@ def test_nothing_is_remembered(store: Store | None, durable: bool) -> None:
 
 def test_a_retry_after_a_clear_that_resumed_is_not_taken_for_another_clear() -> None:
     store = recorded_run()
-    assert find(store, Api("EXECUTING"), max_tries=AFTER_A_CLEAR) is not None
+    assert find(store, FakeHook("EXECUTING"), max_tries=AFTER_A_CLEAR) is not None
     # The run completes, the worker dies, and Airflow retries: the task returns that run.
-    assert find(store, Api("COMPLETED"), max_tries=AFTER_A_CLEAR) == ExistingRun(TRIGGERED, a_run("COMPLETED"))
+    assert find(store, FakeHook("COMPLETED"), max_tries=AFTER_A_CLEAR) == ExistingRun(
+        TRIGGERED, a_run("COMPLETED")
+    )
 
 
 def test_resuming_keeps_when_the_run_was_started() -> None:
     store = recorded_run()
-    find(store, Api("EXECUTING"))
+    find(store, FakeHook("EXECUTING"))
     assert store[KEY]["at"] == AT
 
 
 def test_a_second_clear_of_a_completed_task_starts_a_new_run_again() -> None:
     store = recorded_run(delivered=True)
-    assert find(store, Api("COMPLETED"), max_tries=AFTER_A_CLEAR) is None
+    assert find(store, FakeHook("COMPLETED"), max_tries=AFTER_A_CLEAR) is None
     cleared = memory(store, max_tries=AFTER_A_CLEAR)
     cleared.record_attempt(wanted())
     cleared.record_run(TRIGGERED)
-    assert find(store, Api("COMPLETED"), max_tries=AFTER_A_CLEAR) is not None
+    assert find(store, FakeHook("COMPLETED"), max_tries=AFTER_A_CLEAR) is not None
     memory(store, max_tries=AFTER_A_CLEAR).record_success()
-    assert find(store, Api("COMPLETED"), max_tries=AFTER_A_CLEAR + 2) is None
+    assert find(store, FakeHook("COMPLETED"), max_tries=AFTER_A_CLEAR + 2) is None
 
 
 def test_the_attempt_takes_the_place_of_the_run_before() -> None:
     store = recorded_run()
     memory(store).record_attempt(wanted())
     with pytest.raises(WRTriggerUnknownError):
-        find(store, Api("COMPLETED"))
+        find(store, FakeHook("COMPLETED"))
 
 
 def test_an_attempt_that_certainly_came_to_nothing_is_forgotten() -> None:
     store = recorded_attempt()
     memory(store).discard_attempt()
     assert store == {}
-    assert find(store, Api("EXECUTING")) is None
+    assert find(store, FakeHook("EXECUTING")) is None
 
 
 def test_a_job_id_may_be_missing() -> None:
     store = Store()
     memory(store).record_attempt(wanted())
     memory(store).record_run(TriggeredRun(RUN, None))
-    assert find(store, Api("EXECUTING")) == ExistingRun(TriggeredRun(RUN, None), a_run("EXECUTING"))
+    assert find(store, FakeHook("EXECUTING")) == ExistingRun(TriggeredRun(RUN, None), a_run("EXECUTING"))
 
 
 # --- a store that is away ---------------------------------------------------------------------------------
@@ -427,4 +429,4 @@ def test_a_run_that_cannot_be_stored_fails_nothing_and_a_retry_stops(
     earlier.record_run(TRIGGERED)
     assert f"Airflow could not store run_id='{RUN}'" in caplog.text
     with pytest.raises(WRTriggerUnknownError):
-        find(store, Api("EXECUTING"))
+        find(store, FakeHook("EXECUTING"))
