@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -15,13 +16,16 @@ T = TypeVar("T")
 
 
 class AirflowApi:
-    """Talks to the Airflow at ``url``, which must treat everyone as an admin.
+    """Talks to the Airflow at ``url``.
 
     Every method raises ``requests.HTTPError`` if Airflow answers with an error.
+
+    :param user: the admin's name and password; None where Airflow treats everyone as an admin
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, user: tuple[str, str] | None = None) -> None:
         self.url = url
+        self._user = user
         self._session = requests.Session()
         self._session.trust_env = False  # do not use a proxy for this machine
 
@@ -125,14 +129,30 @@ class AirflowApi:
 
         return str(self.wait_for(ended, timeout, f"the end of run {run_id} of {dag_id}"))
 
+    def token(self, user: tuple[str, str] | None = None) -> str:
+        """Return a token for a user's name and password; None for that of an Airflow without users."""
+        url = f"{self.url}/auth/token"
+        if user is None:
+            response = self._session.get(url, timeout=30)
+        else:
+            response = self._session.post(
+                url, json=dict(zip(("username", "password"), user, strict=True)), timeout=30
+            )
+        response.raise_for_status()
+        return str(response.json()["access_token"])
+
+    def make_connection(self, conn_id: str, **fields: Any) -> None:
+        """Make a connection, which Airflow's database keeps; an extra is a dict."""
+        if "extra" in fields:
+            fields["extra"] = json.dumps(fields["extra"])
+        self._call("POST", "/connections", json={"connection_id": conn_id, **fields})
+
     def _get(self, path: str, **params: Any) -> Json:
         return dict(self._call("GET", path, params=params).json())
 
     def _call(self, method: str, path: str, **request: Any) -> requests.Response:
         if "Authorization" not in self._session.headers:
-            token = self._session.get(f"{self.url}/auth/token", timeout=30)
-            token.raise_for_status()
-            self._session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
+            self._session.headers["Authorization"] = f"Bearer {self.token(self._user)}"
         response = self._session.request(method, f"{self.url}/api/v2{path}", timeout=30, **request)
         if not response.ok:
             message = f"{method} {path} answered {response.status_code}: {response.text}"

@@ -68,6 +68,7 @@ class LocalAirflow(AirflowApi):
     :param dags: folder with the DAG files, each of which must yield a DAG; other modules may lie beside them
     :param env: environment that goes before ours, such as ``AIRFLOW__DATABASE__SQL_ALCHEMY_CONN``
     :param command: Airflow's own command, when it is that of another Python
+    :param user: the admin's name and password, where ``env`` gives Airflow users
     """
 
     def __init__(
@@ -78,9 +79,10 @@ class LocalAirflow(AirflowApi):
         env: Mapping[str, str] | None = None,
         components: Sequence[str] = COMPONENTS,
         command: Sequence[str] = COMMAND,
+        user: tuple[str, str] | None = None,
     ) -> None:
         port = free_port()
-        super().__init__(f"http://127.0.0.1:{port}")
+        super().__init__(f"http://127.0.0.1:{port}", user=user)
         self.home = home.resolve()
         self.dags_folder = dags.resolve()
         self.env = {**environment(self.home, self.dags_folder, port), **(env or {})}

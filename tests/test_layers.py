@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
         "transport",
         "waiting",
     },
-    "links": {"connection"},
+    "links": {"api", "connection"},
     "openlineage_facet": {"__init__", "api"},
     "asset_events": {"api"},
     "observability": {"__init__", "api", "exceptions"},
@@ -52,6 +52,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "policy": {"operators"},
     "cli": {"api"},
+    "plugin": {"__init__", "api", "connection", "exceptions", "links", "transport"},
     "sandbox": {"__init__"},
 }
 

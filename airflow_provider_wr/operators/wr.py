@@ -402,7 +402,13 @@ class WRTriggerRunOperator(OpenLineageMixin, SharesConfig, BaseOperator):
         self._run_id, self._workflow_id = triggered.run_id, workflow_id
         xcoms = {"run_id": triggered.run_id, "job_id": triggered.job_id, "workflow_id": workflow_id}
         self._push(context, **xcoms)
-        return WRRunLink.push(context, hook.settings, triggered.run_id, workflow_id)
+        return WRRunLink.push(
+            context,
+            hook.settings,
+            triggered.run_id,
+            workflow_id,
+            outputs=self.stage_outputs and self.do_xcom_push,
+        )
 
     def _push(self, context: Context, **xcoms: Any) -> None:
         from airflow_provider_wr.operators.run_store import retry_store
@@ -511,7 +517,8 @@ class WRGetRunOperator(OpenLineageMixin, BaseOperator):
         with no_retries(), WRHook(check_rendered(self.wr_conn_id, "wr_conn_id")) as hook:
             run = self._run = hook.get_run(self.run_id)
             self._run_id = run.id
-            WRRunLink.push(context, hook.settings, run.id, None)
+            outputs = self.stage_outputs and self.do_xcom_push
+            WRRunLink.push(context, hook.settings, run.id, None, outputs=outputs)
         asset_events.describe(context, self.outlets, run.id, workflow_id=None, run=run)
         log.info("Run %s: %s", run.id, progress_line(run))
         return run.as_xcom(stage_outputs=self.stage_outputs)

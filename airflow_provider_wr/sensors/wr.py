@@ -265,7 +265,8 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         from airflow_provider_wr.waiting.rules import still_running
 
         with suppress(WRConnectionError):  # the read will report a failed lookup
-            self._link = WRRunLink.push(context, self._settings(), self.run_id, None)
+            outputs = self.stage_outputs and self.do_xcom_push
+            self._link = WRRunLink.push(context, self._settings(), self.run_id, None, outputs=outputs)
         self._kill_note = still_running(self._link)
 
     def _settings(self) -> WRSettings:
@@ -412,7 +413,7 @@ class WRRunSensor(OpenLineageMixin, BaseSensorOperator):
         return {
             "end_from_trigger": self.end_from_trigger,
             "allowed_statuses": list(self.allowed_statuses),
-            "stage_outputs": self.stage_outputs,
+            "stage_outputs": self.stage_outputs and self.do_xcom_push,
             "max_credits": self.max_credits,
         }
 

@@ -104,6 +104,8 @@ class WRRunTrigger(BaseTrigger):
         deadline = self._deadline()
         error: exceptions.WRError | None = None
         observability.set_dag(getattr(getattr(self, "task_instance", None), "dag_id", None))
+        if self.grace is not None:
+            await self._announce()
         try:
             async with hooks.WRAsyncHook(self.wr_conn_id, workflow_id=self.workflow_id) as self._hook:
                 run = await self._hook.wait_for_run(
@@ -126,7 +128,6 @@ class WRRunTrigger(BaseTrigger):
 
     async def _success(self, run: Run) -> TriggerEvent:
         """Store the task's XComs, and return the event that ends it."""
-        from airflow.sdk.execution_time.xcom import XCom
         from airflow.triggers.base import TaskSuccessEvent
 
         # Before the XComs: a line just before the event may reach Airflow's supervisor after it has closed the
@@ -134,14 +135,27 @@ class WRRunTrigger(BaseTrigger):
         log.info("%s", run.ending)
         # Not in the event: Airflow logs events, and would encode the XComs twice (seen on 3.3.2).
         xcom = await asyncio.to_thread(run.as_xcom, stage_outputs=self.stage_outputs)  # takes some ms per MiB
-        xcoms: dict[str, Any] = {"return_value": xcom}
-        if (link := self._link) is not None:
-            xcoms[WRRunLink.xcom_key] = link
+        await self._push({"return_value": xcom, **self._link_xcoms})
+        return TaskSuccessEvent()
+
+    async def _announce(self) -> None:
+        """Let the button and the run's page work while the task waits, where no worker has pushed their XComs."""
+        try:
+            await self._push(self._link_xcoms)
+        except Exception as error:  # the wait is worth more than its page
+            log.warning("The run's page cannot be shown yet: %s", printable(str(error)))
+
+    async def _push(self, xcoms: dict[str, Any]) -> None:
+        from airflow.sdk.execution_time.xcom import XCom
+
         ti: Any = self.task_instance
         place = {name: getattr(ti, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
         for key, value in xcoms.items():
             await sync_to_async(XCom.set)(key, value, **place)
-        return TaskSuccessEvent()
+
+    @property
+    def _link_xcoms(self) -> dict[str, Any]:
+        return WRRunLink.xcoms(self.task_instance, self._link, self.run_id, outputs=self.stage_outputs)
 
     @property
     def _link(self) -> str | None:

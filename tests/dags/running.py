@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, XCom, get_listener_manager, hookimpl
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 
 from airflow_provider_wr.sandbox import drift
 
@@ -59,6 +60,8 @@ class DagRun:
     :param errors: the error of each failed task.
     """
 
+    dag_id: str
+    run_id: str
     state: str
     states: dict[str, str]
     tries: dict[str, int]
@@ -104,6 +107,8 @@ def run_file(path: Path, *, conf: dict[str, Any] | None = None) -> DagRun:
     run = dagrun.DagRun.find(dag_id=dag.dag_id)[-1]
     instances = run.get_task_instances()
     return DagRun(
+        dag_id=dag.dag_id,
+        run_id=run.run_id,
         state=str(run.state),
         states={each.task_id: str(each.state) for each in instances},
         tries={each.task_id: each.try_number for each in instances},
@@ -120,6 +125,11 @@ def read_dags(path: Path) -> Any:
         from airflow.models import DagBag
 
     return DagBag(path)
+
+
+def page_xcom(run_id: str, *, outputs: bool = True) -> dict[str, Any]:
+    """Return the XCom that a task keeps for the run's page, where Airflow has one."""
+    return {"wr_page": {"run_id": run_id, "outputs": outputs}} if AIRFLOW_V_3_1_PLUS else {}
 
 
 def _folder() -> Path:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS, AIRFLOW_V_3_3_PLUS
 from dags.running import run_tasks
 from hooks.conftest import Serve
 from servers import RUN_ID, WORKFLOW_ID, Peer, Request, run
@@ -35,14 +37,28 @@ def script(request: Request, peer: Peer) -> None:
     [
         ("https://wr.example/runs/{run_id}", f"https://wr.example/runs/{RUN_ID}"),
         ("https://wr.example/{workflow_id}/{run_id}", f"https://wr.example/{WORKFLOW_ID}/{RUN_ID}"),
-        (None, ""),
     ],
 )
-def test_each_task_leaves_the_link_of_its_run(serve: Serve, run_url: str | None, link: str) -> None:
-    serve(script, **({"run_url": run_url} if run_url else {}))
+def test_each_task_leaves_the_link_of_its_run(serve: Serve, run_url: str, link: str) -> None:
+    serve(script, run_url=run_url)
     xcoms = run_tasks(TASKS).xcoms
     links = {task_id: each.get("wr_run_url", "") for task_id, each in xcoms.items()}
     assert links == dict.fromkeys(("trigger", "get", "poke", "defer"), link)
+
+
+def test_without_a_run_url_it_leads_to_the_page_inside_airflow(serve: Serve) -> None:
+    serve(script)
+    done = run_tasks(f"{TASKS}\nWRGetRunOperator.partial(task_id='mapped').expand(run_id=[RUN_ID])")
+    run_id = quote(done.run_id, safe="")
+    for task_id, xcoms in done.xcoms.items():
+        place = f"dags/{done.dag_id}/runs/{run_id}/tasks/{task_id}"
+        if AIRFLOW_V_3_3_PLUS:
+            expected = f"{place}{'/mapped/0' if task_id == 'mapped' else ''}/plugin/wr-run"
+        elif AIRFLOW_V_3_1_PLUS:
+            expected = f"wr/{place}/{0 if task_id == 'mapped' else -1}/"
+        else:
+            expected = ""  # Airflow itself pushes what get_link() returned
+        assert xcoms.get("wr_run_url", "") == expected
 
 
 @pytest.mark.parametrize("operator", [WRGetRunOperator, WRTriggerRunOperator, WRRunSensor])

@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
-from dags.running import plain_status, run_tasks, xcom_model
+from dags.running import page_xcom, plain_status, run_tasks, xcom_model
 from hooks.conftest import Connect, Serve
 from servers import COMPONENT_ID, RUN_ID, STREAM_HEAD, WORKFLOW_ID, Peer, Request, event, run
 
@@ -80,6 +80,7 @@ def test_without_waiting_the_task_ends_once_the_run_is_started(sandbox: Sandbox)
         "run_id": started["id"],
         "workflow_id": WORKFLOW_ID,
         "wr_run_url": f"{sandbox.url}/runs/{started['id']}",
+        **page_xcom(started["id"]),
     }
     assert received(sandbox) == {"trigger": 1}
 
@@ -122,7 +123,7 @@ def test_the_xcoms_are_there_while_the_task_waits(serve: Serve) -> None:
 
     serve(script, run_url="https://dashboard.example/{run_id}")
     trigger("wait_for_completion=True, timeout=20")
-    assert seen == [{"run_id", "job_id", "workflow_id", "wr_run_url"}]
+    assert seen == [{"run_id", "job_id", "workflow_id", "wr_run_url", *page_xcom(RUN_ID)}]
 
 
 def _stored_keys() -> set[str]:
@@ -481,7 +482,8 @@ def test_without_xcoms_none_is_pushed(sandbox: Sandbox, options: str) -> None:
     done = trigger(f"do_xcom_push=False, {options}")
     assert done.states == {"trigger": "success"}
     (started,) = sandbox.control.runs()
-    assert done.xcoms == {"trigger": {"wr_run_url": f"{sandbox.url}/runs/{started['id']}"}}  # the link's own
+    link = {"wr_run_url": f"{sandbox.url}/runs/{started['id']}"}
+    assert done.xcoms == {"trigger": {**link, **page_xcom(started["id"], outputs=False)}}  # the link's own
 
 
 # --- updates before the trigger ---------------------------------------------------------------------------

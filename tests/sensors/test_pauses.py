@@ -103,7 +103,14 @@ def next_pause(*, waited: float) -> float:
     )
     now = datetime.now(timezone.utc)
     first = now - timedelta(seconds=waited)
-    ti = SimpleNamespace(get_first_reschedule_date=lambda context: first, xcom_push=lambda **xcom: None)
+    ti = SimpleNamespace(
+        dag_id="d",
+        run_id="r",
+        task_id="wait",
+        map_index=-1,
+        get_first_reschedule_date=lambda context: first,
+        xcom_push=lambda **xcom: None,
+    )
     with pytest.raises(AirflowRescheduleException) as rescheduled:
         sensor.execute({"ti": ti})
     date: datetime = rescheduled.value.reschedule_date

@@ -18,7 +18,7 @@ from airflow.providers.common.compat.version_compat import (
     AIRFLOW_V_3_1_PLUS,
     AIRFLOW_V_3_3_PLUS,
 )
-from dags.running import DagRun, plain_status, run_tasks
+from dags.running import DagRun, page_xcom, plain_status, run_tasks
 from hooks.conftest import Connect, Serve
 from servers import RUN_ID, STREAM_HEAD, Peer, Request, event, free_port, run
 
@@ -73,11 +73,12 @@ def test_a_run_that_completes_is_the_result_key_for_key(sandbox: Sandbox, start:
     assert bool(streamed) is (mode == "deferred")
 
 
-def test_without_xcoms_the_link_alone_is_pushed(sandbox: Sandbox, start: Start, mode: str) -> None:
+def test_without_xcoms_the_links_own_are_pushed_alone(sandbox: Sandbox, start: Start, mode: str) -> None:
     run_id = start()
     done = wait(run_id, mode, "timeout=20, do_xcom_push=False")
     assert done.states == {"wait": "success"}
-    assert done.xcoms == {"wait": {"wr_run_url": f"{sandbox.url}/runs/{run_id}"}}
+    link = {"wr_run_url": f"{sandbox.url}/runs/{run_id}"}
+    assert done.xcoms == {"wait": {**link, **page_xcom(run_id, outputs=False)}}
 
 
 def test_outputs_are_left_out_where_they_are_not_wanted(start: Start, quick_mode: str) -> None:
@@ -461,12 +462,6 @@ def test_what_airflow_lacks_is_warned_of_and_done_in_a_worker(what: str, recwarn
     warning = f"wait cannot {what} in the triggerer, and does so in a worker: Airflow can do so from 3.3 on"
     assert told == (set() if AIRFLOW_V_3_3_PLUS else {(warning, __file__)})
     assert (sensor.deferrable, getattr(sensor, f"{what}_from_trigger")) == (True, AIRFLOW_V_3_3_PLUS)
-
-
-def test_no_link_is_pushed_without_a_run_url(serve: Serve) -> None:
-    serve(lambda request, peer: peer.answer(200, run("COMPLETED")))
-    # Airflow itself pushes the result of get_link().
-    assert wait(RUN_ID, "poke").xcoms["wait"].get("wr_run_url", "") == ""
 
 
 def test_an_event_of_another_kind_is_refused(serve: Serve) -> None:

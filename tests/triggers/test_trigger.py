@@ -249,6 +249,7 @@ async def test_the_trigger_ends_the_task_itself_if_configured(
     assert stored == {
         "return_value": (run("COMPLETED", runStages=[expected]), place),
         "wr_run_url": (f"https://dashboard.example/{RUN_ID}", place),
+        "wr_page": ({"run_id": RUN_ID, "outputs": stage_outputs}, place),
     }
 
 

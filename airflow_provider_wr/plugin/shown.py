@@ -1,0 +1,113 @@
+"""What a browser is given of a run: times as numbers, texts that play no tricks, and nothing without a bound."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+from airflow_provider_wr.api.models import RunStage
+from airflow_provider_wr.api.redaction import redact
+from airflow_provider_wr.api.text import printable
+
+#: Characters that are shown of an output or an error.
+MAX_DOCUMENT = 100_000
+
+#: Characters that are shown of a module, a status or an id.
+MAX_NAME = 100
+
+_pretty = json.JSONEncoder(ensure_ascii=False, indent=2, default=str)
+
+_FRACTION = re.compile(r"\.(\d+)")
+
+#: What may have to be shown as an escape: control characters, and those that turn the direction of a text.
+_ODD = re.compile(r"[^\n\t -~]")
+
+
+def name(text: str) -> str:
+    """Return a short text, in one line."""
+    shown = printable(text)
+    return shown if len(shown) <= MAX_NAME else f"{shown[:MAX_NAME]}…"
+
+
+def document(value: Any) -> dict[str, Any] | None:
+    """Return a JSON value as a text, and whether the text is only its beginning; None for null."""
+    if value is None:
+        return None
+    text, is_cut = _join([value] if isinstance(value, str) else _encoded(value), MAX_DOCUMENT)
+    return {"text": _ODD.sub(_escape, redact(text)), "cut": is_cut}
+
+
+def _encoded(value: Any) -> Iterator[str]:
+    try:
+        yield from _pretty.iterencode(value)
+    except RecursionError:
+        yield "… (nested too deeply to show)"
+
+
+def _join(chunks: Iterable[str], most: int) -> tuple[str, bool]:
+    """Join the chunks up to a length. No more of them is made than that."""
+    parts: list[str] = []
+    length = 0
+    for chunk in chunks:
+        parts.append(chunk[: most + 1 - length])
+        length += len(parts[-1])
+        if length > most:
+            return "".join(parts)[:most], True
+    return "".join(parts), False
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
+
+
+def milliseconds(value: str | None) -> int | None:
+    """Return a time of the API in Unix milliseconds: from ISO 8601, or a number of seconds or milliseconds."""
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return _from_iso(value)
+    # 1e11 ms is in 1973, and 1e11 s in the year 5138.
+    number = number if number >= 1e11 else number * 1000
+    return int(number) if 0 < number < 1e14 else None
+
+
+def _from_iso(text: str) -> int | None:
+    if text[-1:] in ("Z", "z"):
+        text = f"{text[:-1]}+00:00"
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            # Python 3.10 reads a fraction of three or six digits alone.
+            time = datetime.fromisoformat(_FRACTION.sub(lambda part: f".{part[1][:6]:0<6}", text.strip()))
+        except ValueError:
+            return None
+    return int((time if time.tzinfo else time.replace(tzinfo=timezone.utc)).timestamp() * 1000)
+
+
+def amount(credits: float | None) -> str | None:
+    """Return an amount of credits, of any size; None where the API did not say."""
+    return None if credits is None else f"{credits:.12g}"
+
+
+def status(text: str) -> str:
+    """Return a status, which may be any text, or none."""
+    return name(text) or "UNKNOWN"
+
+
+def stage(stage: RunStage) -> dict[str, Any]:
+    """Return what is shown of each stage: all but its times, and its output."""
+    return {
+        "id": name(stage.id),
+        "module": name(stage.module) or "no module",
+        "status": status(stage.status),
+        "attempt": stage.execution_attempt,
+        "credits": amount(stage.credit_usage),
+        "error": None if stage.error is None else name(stage.error_text),
+    }
