@@ -15,7 +15,7 @@ debian = @$(2) >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >
 
 # The tests that need no running Airflow and no clean environment, on all cores.
 SUITE := --ignore tests/e2e --ignore tests/package --ignore tests/scale --ignore tests/ui --numprocesses auto --dist worksteal
-# The protocol and the rules of waiting have no I/O, so every branch of them can be tested.
+# The api and waiting packages have no I/O, so all of their branches can be tested.
 COVERAGE := --cov airflow_provider_wr.api --cov airflow_provider_wr.waiting --cov-branch --cov-fail-under 95
 LEGS := 2.11 3.1 3.3
 
@@ -38,13 +38,13 @@ test-e2e: $(READY)  ## run the tests in a real Airflow that loses workers and tr
 	$(call debian,postgresql,ls /usr/lib/postgresql/*/bin/postgres,service postgresql stop)
 	$(BIN)/python -m pytest tests/e2e
 
-test-scale: $(READY)  ## let disasters happen to an Airflow on Celery; SCALE=quick for some minutes, WR_RESULTS=1 renews docs/scale.md
+test-scale: $(READY)  ## test an Airflow on Celery with failures; SCALE=quick for some minutes, WR_RESULTS=1 renews docs/scale.md
 	$(call debian,postgresql,ls /usr/lib/postgresql/*/bin/postgres,service postgresql stop)
 	$(call debian,redis-server,command -v redis-server,service redis-server stop)
 	$(UV) pip install --quiet --python $(BIN)/python --constraint dev/constraints.txt --group scale
 	$(BIN)/python -m pytest tests/scale $(if $(filter quick,$(SCALE)),-m quick)
 
-bench-scale: $(READY)  ## measure 2000 waits over HTTPS in whole triggerers, and short runs on Celery; renews docs/scale.md
+bench-scale: $(READY)  ## measure 2000 waits over HTTPS in complete triggerers, and short runs on Celery; renews docs/scale.md
 	$(UV) pip install --quiet --python $(BIN)/python --constraint dev/constraints.txt --group scale
 	ulimit -n 20000 && $(BIN)/python -m pytest tests/scale/bench.py
 
@@ -60,7 +60,7 @@ lint: $(READY)  ## check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-format: $(READY)  ## mend what ruff can mend
+format: $(READY)  ## fix what ruff can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -88,11 +88,11 @@ build: $(READY)  ## build the wheel and the sdist into dist/, and check them
 	$(UV) build --quiet --out-dir dist
 	$(UV) tool run --quiet twine check --strict dist/*
 
-audit: $(READY)  ## look for known faults in the pinned versions; says so where the index cannot be asked
+audit: $(READY)  ## check the pinned versions for known vulnerabilities; skipped if the index does not answer
 	$(UV) pip install --quiet --python $(BIN)/python --constraint dev/constraints.txt pip-audit
 	$(BIN)/python -m dev.audit
 
-fuzz: $(READY)  ## feed the parsers whatever a fuzzer thinks of, for a minute
+fuzz: $(READY)  ## fuzz the parsers for a minute
 	$(UV) pip install --quiet --python $(BIN)/python --constraint dev/constraints.txt atheris
 	rm -rf .fuzz
 	for target in sse models sanitize runs; do \
@@ -106,7 +106,7 @@ COMPILE_ANY := $(COMPILE) --universal --python-version 3.10
 # Newer versions of other packages break these Airflows. No earlier: the lowest common-compat is as young as that.
 COMPILE_OLD := $(COMPILE) --exclude-newer 2026-06-01 --extra sandbox --group test
 
-constraints: $(READY)  ## choose the versions in dev/constraints*.txt anew
+constraints: $(READY)  ## update the versions in dev/constraints*.txt
 	printf '%s\n' '$(AIRFLOW)' atheris pip-audit uv | \
 		$(COMPILE_ANY) --all-extras --group bench --group scale -o dev/constraints.txt pyproject.toml -
 	echo 'apache-airflow==2.11.*' | $(COMPILE_ANY) -o dev/constraints-2.11.txt pyproject.toml -
@@ -117,7 +117,7 @@ constraints: $(READY)  ## choose the versions in dev/constraints*.txt anew
 	echo 'apache-airflow==3.1.*' | $(COMPILE_OLD) --python-version 3.12 -o dev/constraints-3.1.txt pyproject.toml -
 	echo 'apache-airflow==3.2.*' | $(COMPILE_OLD) --python-version 3.13 -o dev/constraints-3.2.txt pyproject.toml -
 
-clean:  ## remove everything that make made
+clean:  ## remove everything that make created
 	rm -rf .venv .nox .fuzz .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

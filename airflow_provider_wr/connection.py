@@ -336,7 +336,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _url_template(extra: dict[str, Any], name: str, **fields: str) -> str | None:
-    """Return the template of a URL, which may hold the fields: each with a value to try it with."""
+    """Return the template of a URL, which may contain the fields; their values are for validation."""
     template = _text(extra, name)
     if template is None:
         return None

@@ -16,7 +16,7 @@ DOUBTS = (
 
 
 def get_commands() -> Sequence[Any]:
-    """Return the commands; none below Airflow 3.3, where tasks keep no state to read."""
+    """Return the commands; none before Airflow 3.3, which does not store the state of tasks."""
     if not AIRFLOW_V_3_3_PLUS:
         return []
 

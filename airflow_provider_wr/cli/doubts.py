@@ -40,7 +40,7 @@ def doubts(args: Any) -> None:
 
 
 def cannot_see(days: int, unreadable: int) -> list[str]:
-    """Return what the report leaves out, in words."""
+    """Return a note on what the report leaves out."""
     kept = conf.getint("state_store", "default_retention_days", fallback=30)
     lines = [
         f"runs and credits of more than {days} days ago: see --days",

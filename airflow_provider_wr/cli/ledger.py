@@ -74,8 +74,8 @@ class Ledger:
     """
     The report.
 
-    :param unknown: triggers whose outcome nobody knows.
-    :param unfinished: runs that were started, and that no task has seen end.
+    :param unknown: triggers with an unknown outcome.
+    :param unfinished: runs that were started, but whose end no task has seen.
     :param credits: credits by DAG and day.
     :param unreadable: how many values could not be read.
     """

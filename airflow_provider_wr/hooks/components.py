@@ -122,7 +122,7 @@ class ComponentCalls(Hook):
 
     def stream_execution(self, execution_id: str) -> Iterator[ExecutionEvent]:
         """
-        Yield an execution's events as they come, over one connection; as :meth:`WRHook.stream_run`.
+        Yield an execution's events, over one connection; like :meth:`WRHook.stream_run`.
         """
         yield from self.stream(watch_execution(execution_id))
 
@@ -137,9 +137,9 @@ class ComponentCalls(Hook):
         max_credits: float | None = None,
     ) -> ComponentExecution:
         """
-        Wait until an execution has ended, and return it whatever its status; as :meth:`WRHook.wait_for_run`.
+        Wait until an execution has ended, and return it whatever its status; like :meth:`WRHook.wait_for_run`.
 
-        Raises :class:`~airflow_provider_wr.exceptions.WRTimeoutError` when time has run out.
+        Raises :class:`~airflow_provider_wr.exceptions.WRTimeoutError` after the deadline.
         """
         return self.wait_for(
             watch_execution(execution_id),

@@ -81,7 +81,7 @@ def check_alone(context: Context, task: Any, settings: WRSettings) -> None:
         return
     if others > 0:
         raise WRConcurrentUpdateError(
-            f"nothing was sent, since {others} other updates or their runs may be under way: all runs of a "
+            f"nothing was sent, since {others} other updates or their runs may be active: all runs of a "
             f"workflow share the config of its components. Set {_remedy(defined) or _checked(defined)}. {ALLOW}"
         )
 

@@ -532,7 +532,7 @@ def _check_updates(updates: Any) -> None:
 
 
 def _warn_of_unused(task_id: str | None, given: Mapping[str, Any]) -> None:
-    """Warn of arguments that are for a task that waits, given to one that does not."""
+    """Warn of arguments that have no effect on a task that does not wait."""
     names = [
         name
         for name in ("timeout", "stage_outputs", "max_credits")

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-# Not the module: Airflow puts one in its place that counts frames in its own way.
+# Not the module, which Airflow replaces by a wrapper with another stacklevel.
 from warnings import warn_explicit
 
 from airflow.providers.common.compat.sdk import (

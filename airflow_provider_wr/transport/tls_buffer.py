@@ -10,7 +10,7 @@ from __future__ import annotations
 from asyncio.sslproto import SSLProtocol
 from typing import Any
 
-#: Bytes that are read of a connection at a time: what one TLS record holds at most.
+#: Buffer size of a connection: the maximum size of a TLS record.
 BUFFER_BYTES = 16 * 1024
 
 
