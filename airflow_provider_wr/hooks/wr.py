@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from contextlib import aclosing, closing
 from dataclasses import replace
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from airflow.providers.common.compat.sdk import BaseHook
@@ -32,8 +33,6 @@ from airflow_provider_wr.connection import DEFAULT_BASE_URL, WRSettings
 from airflow_provider_wr.exceptions import WRAuthError, WRError, WRNotFoundError
 from airflow_provider_wr.hooks.components import AsyncComponentCalls, ComponentCalls
 from airflow_provider_wr.observability import Wait, triggering
-from airflow_provider_wr.transport.aiohttp import AiohttpStream, SharedSession
-from airflow_provider_wr.transport.requests import RequestsStream, RequestsTransport
 from airflow_provider_wr.waiting import rules
 from airflow_provider_wr.waiting.backoff import RETRYING
 from airflow_provider_wr.waiting.progress import Progress
@@ -54,6 +53,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_wr.api.calls import Call
     from airflow_provider_wr.api.watched import State, Watched
+    from airflow_provider_wr.transport.aiohttp import AiohttpStream, SharedSession
+    from airflow_provider_wr.transport.requests import RequestsStream
 
 T = TypeVar("T")
 
@@ -90,6 +91,8 @@ class WRHook(ComponentCalls, BaseHook):
         super().__init__()
         self.wr_conn_id = wr_conn_id
         self.workflow_id = workflow_id
+        from airflow_provider_wr.transport.requests import RequestsTransport  # each hook loads only its own
+
         self._transport = RequestsTransport()
 
     @classmethod
@@ -394,7 +397,7 @@ class WRAsyncHook(AsyncComponentCalls):
         self._is_connected = False
 
     async def __aenter__(self) -> WRAsyncHook:
-        self._shared = SharedSession.join(self.wr_conn_id)
+        self._shared = (await _load_transport()).SharedSession.join(self.wr_conn_id)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -550,6 +553,17 @@ class WRAsyncHook(AsyncComponentCalls):
         elif not self._is_connected:
             await self._shared.load(was_found=was_found, within=within)
             self._is_connected = True
+
+
+async def _load_transport() -> Any:
+    """Import aiohttp in a thread, since it takes a tenth of a second."""
+    global _transport
+    if _transport is None:
+        _transport = await asyncio.to_thread(import_module, "airflow_provider_wr.transport.aiohttp")
+    return _transport
+
+
+_transport: Any = None
 
 
 async def _read(stream: AiohttpStream) -> bytes:

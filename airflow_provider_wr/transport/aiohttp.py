@@ -21,9 +21,7 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 import certifi
-import requests
 from asgiref.sync import sync_to_async
-from requests.utils import select_proxy
 from yarl import URL
 
 from airflow_provider_wr.api import answers, events
@@ -83,6 +81,9 @@ class Endpoint:
     @classmethod
     def load(cls, conn_id: str, *, was_found: bool = False) -> Endpoint:
         """Look up the connection and prepare it. Blocks. See :meth:`WRSettings.load`."""
+        import requests  # here, since this runs in a thread
+        from requests.utils import select_proxy
+
         settings = WRSettings.load(conn_id, was_found=was_found)
         # Ask requests, so that both hooks use the same certificates and proxies.
         found = requests.Session().merge_environment_settings(settings.base_url, {}, None, settings.verify, None)

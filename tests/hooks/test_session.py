@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -489,3 +492,32 @@ async def test_a_wait_decodes_the_stages_of_a_large_run_for_its_log_alone_and_of
     assert "EXECUTING | 0 stages pending | 1 credit | running: M ×5000" in caplog.messages
     assert len(threads) == 1
     assert threading.main_thread().name not in threads
+
+
+@pytest.mark.parametrize(
+    ("code", "loads", "leaves"),
+    [
+        pytest.param("import airflow_provider_wr.hooks.wr", set(), {"aiohttp", "requests"}, id="module"),
+        pytest.param(
+            "from airflow_provider_wr.hooks.wr import WRHook; WRHook()", {"requests"}, {"aiohttp"}, id="sync"
+        ),
+        pytest.param(
+            "import asyncio; from airflow_provider_wr.hooks.wr import WRAsyncHook\n"
+            "async def enter():\n    async with WRAsyncHook(): pass\n"
+            "asyncio.run(enter())",
+            {"aiohttp"},
+            {"requests"},
+            id="async",
+        ),
+    ],
+)
+def test_a_hook_loads_its_own_library_alone(code: str, loads: set[str], leaves: set[str]) -> None:
+    """As far as Airflow has loaded neither."""
+    before = "import sys; from airflow.providers.common.compat.sdk import BaseHook; before = set(sys.modules)"
+    after = "print(sorted({'aiohttp', 'requests'} & sys.modules.keys() - before)); print(sorted(before))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{before}\n{code}\n{after}"], capture_output=True, text=True, check=True
+    )
+    loaded, had = map(ast.literal_eval, done.stdout.splitlines()[-2:])
+    assert loads - set(had) == set(loaded) & loads
+    assert not leaves & set(loaded)
