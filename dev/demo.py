@@ -15,10 +15,11 @@ import tempfile
 import time
 import traceback
 import uuid
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow_provider_wr.sandbox.client import SandboxControl
 from dev.local_airflow import LocalAirflow
@@ -42,10 +43,15 @@ class SandboxFacts:
     components: dict[str, str]
     """Component ids by name."""
 
-    def connection(self) -> str:
-        """Return the Airflow connection to the sandbox, in Airflow's JSON form."""
-        extra = {"workflow_id": self.workflow_id, "run_url": self.run_url("{run_id}")}
-        return json.dumps({"conn_type": "wr", "host": self.url, "password": self.api_key, "extra": extra})
+    def connection(self) -> dict[str, Any]:
+        """Return the Airflow connection to the sandbox, as it would be filled in in Airflow's form."""
+        return {
+            "conn_type": "wr",
+            "host": self.url,
+            "port": urlsplit(self.url).port,
+            "password": self.api_key,
+            "extra": {"workflow_id": self.workflow_id, "run_url": self.run_url("{run_id}")},
+        }
 
     def run_url(self, run_id: str) -> str:
         """Return the URL of a run's page."""
@@ -160,6 +166,8 @@ def demonstrate_workflow(airflow: LocalAirflow, sandbox: SandboxFacts, checks: C
 
     run_id, run = dag_run.xcom("trigger_run"), dag_run.xcom("wait_for_run")
     show(run)
+    stored = airflow.connection("wr_default")
+    checks.expect("the connection is in Airflow's database", stored["host"], sandbox.url)
     quotes = [stage["output"] for stage in run["runStages"] if stage["module"] == "HTTP_REQUEST"]
     checks.expect("the sensor returned the run that was triggered", run["id"], run_id)
     checks.expect("the run is COMPLETED", run["status"], "COMPLETED")
@@ -179,6 +187,8 @@ def demonstrate_trigger_and_wait(airflow: LocalAirflow, sandbox: SandboxFacts, c
     checks.expect("the task's XCom `run` is the run that was triggered", run["id"], run_id)
     checks.expect("the run is COMPLETED", run["status"], "COMPLETED")
     checks.expect("it paid 3 suppliers, as the updated component says", len(hashes), 3)
+    quotes = [stage["output"] for stage in run["runStages"] if stage["module"] == "HTTP_REQUEST"]
+    checks.expect("no config is left of the DAG before", quotes, [{}, {}])
     checks.expect("the next task read the payments from the XCom", dag_run.xcom("list_payments"), hashes)
     check_wait(dag_run, sandbox, run_id, checks)
 
@@ -198,30 +208,30 @@ def demonstrate(home: Path, *, keep: bool) -> int:
         sandbox = start_sandbox(processes)
         print(f"The sandbox listens at {sandbox.url}. Starting Airflow ...", flush=True)
         started = time.monotonic()
-        env = {"AIRFLOW_CONN_WR_DEFAULT": sandbox.connection()}
+        env = {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled"}  # for the button in the connection's form
         with LocalAirflow(home / "airflow", ROOT / "example_dags", env=env) as airflow:
             airflow.wait_ready()
             print(f"Airflow listens at {airflow.url}, up after {time.monotonic() - started:.0f} s.")
-            demonstrate_workflow(airflow, sandbox, checks)
-            demonstrate_trigger_and_wait(airflow, sandbox, checks)
-
-            control = SandboxControl(sandbox.url)
-            runs = [run["id"] for run in control.runs()]
-            control.close()
-            print()
-            checks.expect("White Rabbit started one run per DAG run, no more", len(runs), 2)
+            airflow.make_connection("wr_default", sandbox.connection())
+            with closing(SandboxControl(sandbox.url)) as control:
+                demonstrate_workflow(airflow, sandbox, checks)
+                control.reset_components()  # a config outlives the DAG run that made it
+                demonstrate_trigger_and_wait(airflow, sandbox, checks)
+                control.reset_components()
+                print()
+                checks.expect("White Rabbit started one run per DAG run, no more", len(control.runs()), 2)
             if keep:
-                wait_for_ctrl_c(airflow, [sandbox.run_url(run_id) for run_id in runs])
+                wait_for_ctrl_c(airflow, sandbox)
     if checks.failed:
         raise DemoFailed(f"{checks.failed} of {checks.failed + checks.passed} checks failed")
     return checks.passed
 
 
-def wait_for_ctrl_c(airflow: LocalAirflow, run_urls: list[str]) -> None:
+def wait_for_ctrl_c(airflow: LocalAirflow, sandbox: SandboxFacts) -> None:
     """Print the URLs, and wait for SIGINT or the end of a component."""
-    print(f"\nAirflow:  {airflow.url} (the other example DAGs are there to be triggered)")
-    for url in run_urls:
-        print(f"Run page: {url}")
+    print(f"\nAirflow:     {airflow.url} (the other example DAGs are there to be triggered)")
+    print(f"Connection:  {airflow.url}/connections (wr_default, filled in; its Test button works)")
+    print(f"Sandbox:     {sandbox.url} (its runs, and the config that the next run will have)")
     print("Press Ctrl-C to end.", flush=True)
     with suppress(KeyboardInterrupt):
         airflow.wait_for(lambda: False, timeout=float("inf"), what="Ctrl-C", interval=1)

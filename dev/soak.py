@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import os
 import random
@@ -296,7 +297,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="wr-soak-") as folder, Processes(Path(folder)) as processes:
         sandbox = start_sandbox(processes, *SANDBOX)
-        os.environ[f"AIRFLOW_CONN_{CONN_ID.upper()}"] = sandbox.connection()
+        os.environ[f"AIRFLOW_CONN_{CONN_ID.upper()}"] = json.dumps(sandbox.connection())
         control = SandboxControl(sandbox.url)
         faults, seen = Faults(control, seed), Seen()
         descriptors = psutil.Process().num_fds()

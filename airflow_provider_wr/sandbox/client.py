@@ -95,6 +95,10 @@ class SandboxControl:
         components: list[ComponentState] = self._call("GET", "/components")
         return components
 
+    def reset_components(self) -> None:
+        """Undo every update of a component: configs, names, positions. Runs and all else stay."""
+        self._call("POST", "/components/reset")
+
     def rotate_key(self, api_key: str) -> None:
         """Accept `api_key` from now on, and reject the previous key."""
         self._call("POST", "/key", {"apiKey": api_key})

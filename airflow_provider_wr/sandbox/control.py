@@ -62,6 +62,11 @@ async def list_components(request: Request) -> Response:
     return JSONResponse([component.as_json() for component in components])
 
 
+async def reset_components(request: Request) -> Response:
+    _world(request).workflow.reset_components()
+    return Response(status_code=204)
+
+
 async def steer(request: Request) -> Response:
     module = request.path_params["module"]
     if module not in CATALOGUE:
@@ -102,6 +107,7 @@ ROUTES = [
     Route("/_sandbox/modules/{module}", steer, methods=["POST"]),
     Route("/_sandbox/requests", list_requests, methods=["GET"]),
     Route("/_sandbox/components", list_components, methods=["GET"]),
+    Route("/_sandbox/components/reset", reset_components, methods=["POST"]),
     Route("/_sandbox/key", rotate_key, methods=["POST"]),
     Route("/_sandbox/reset", reset, methods=["POST"]),
 ]

@@ -63,6 +63,11 @@ class Component:
         else:
             self.let_go.set()
 
+    def reset_to(self, other: Component) -> None:
+        """Take name, position and config of `other`, and let go of what the config held."""
+        self.config = {}
+        self.update(other.config, other.name, other.position)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "id": self.id,
@@ -86,6 +91,11 @@ class Workflow:
         """All components by id, including those inside a FOR_EACH."""
         bodies = (step.body for step in self.steps if step.body)
         return {component.id: component for component in (*self.steps, *bodies)}
+
+    def reset_components(self) -> None:
+        """Undo every update of a component; runs that are on their way share that, too."""
+        for component_id, fresh in supplier_payments().components.items():
+            self.components[component_id].reset_to(fresh)
 
 
 def supplier_payments() -> Workflow:

@@ -51,6 +51,26 @@ def test_a_new_key_must_be_text_in_json(api: Api) -> None:
     assert api.call("POST", "/_sandbox/key", data="no JSON").status_code == 400
 
 
+def test_components_alone_can_be_reset(api: Api) -> None:
+    control = api.sandbox.control
+    before = control.components()
+    api.update("Quote", config={"seconds": 60}, name="New", position=[9, 9])
+    api.update("Payment", config={"seconds": 60})
+    control.rotate_key("ws_new")
+    control.reset_components()
+    assert control.components() == before
+    assert api.call("POST", api.workflow, json={}).status_code == 401, "nothing else is"
+
+
+def test_a_reset_of_the_components_ends_a_hold_and_no_run(api: Api) -> None:
+    api.configure({"Notify": {"hold": True}})
+    run_id = api.trigger()
+    while api.run(run_id)["pendingStageCount"] != 1:
+        pass
+    api.sandbox.control.reset_components()
+    assert api.finish(run_id)["status"] == "COMPLETED"
+
+
 def test_reset_puts_everything_back(api: Api) -> None:
     control = api.sandbox.control
     before = control.components()
