@@ -96,7 +96,7 @@ class SandboxControl:
         return components
 
     def reset_components(self) -> None:
-        """Undo every update of a component: configs, names, positions. Runs and all else stay."""
+        """Undo all updates of components: configs, names and positions. Nothing else changes."""
         self._call("POST", "/components/reset")
 
     def rotate_key(self, api_key: str) -> None:

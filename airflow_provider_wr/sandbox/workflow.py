@@ -64,7 +64,7 @@ class Component:
             self.let_go.set()
 
     def reset_to(self, other: Component) -> None:
-        """Take name, position and config of `other`, and let go of what the config held."""
+        """Copy name, position and config of `other`; held stages continue."""
         self.config = {}
         self.update(other.config, other.name, other.position)
 
@@ -93,7 +93,7 @@ class Workflow:
         return {component.id: component for component in (*self.steps, *bodies)}
 
     def reset_components(self) -> None:
-        """Undo every update of a component; runs that are on their way share that, too."""
+        """Undo all updates of components, also for the runs in progress."""
         for component_id, fresh in supplier_payments().components.items():
             self.components[component_id].reset_to(fresh)
 
