@@ -55,7 +55,7 @@ class Command:
 
     @property
     def words(self) -> list[str]:
-        return shlex.split(self.text, comments=True)
+        return shlex.split(self.text.replace("\\\n", " "), comments=True)
 
 
 def commands(block: Block) -> list[Command]:

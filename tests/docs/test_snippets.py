@@ -13,6 +13,8 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,7 +205,7 @@ def check_command(
             check_curl(command.text, sandbox)
         case "airflow", *arguments:
             request.getfixturevalue("airflow_db")
-            check_airflow(arguments, block)
+            check_airflow(arguments, block, monkeypatch)
         case ("ulimit", *_):
             run(command.text)
         case (("docker" | "helm" | "kubectl"), *arguments):
@@ -302,15 +304,34 @@ def check_curl(text: str, sandbox: Sandbox) -> None:
         json.loads(answer)
 
 
-def check_airflow(arguments: list[str], block: Block) -> None:
+def check_airflow(arguments: list[str], block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     """Airflow accepts the command, and runs it if that is quick; a DAG that it runs is on the page."""
     from airflow.cli.cli_parser import get_parser
 
     parsed = get_parser().parse_args(arguments)
     if arguments[:2] == ["dags", "test"]:
         assert any(f'with DAG("{arguments[2]}"' in other.code for other in blocks(block.path))
+    elif arguments[:2] == ["connections", "add"]:
+        parsed.func(parsed)
+        check_stored_connection(arguments[2], monkeypatch)
+    elif arguments[:2] == ["connections", "test"]:
+        monkeypatch.setenv("AIRFLOW__CORE__TEST_CONNECTION", "Enabled")
+        with redirect_stdout(StringIO()) as output:
+            parsed.func(parsed)
+        assert "Connection success" in output.getvalue()
     elif arguments[0] not in ("db", "triggerer"):
         parsed.func(parsed)
+
+
+def check_stored_connection(conn_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The provider takes a connection in Airflow's database, from which this removes it."""
+    from airflow.models import Connection
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        stored = session.query(Connection).filter(Connection.conn_id == conn_id).one()
+        read_connection("AIRFLOW_CONN_SHOWN", stored.as_json(), monkeypatch)
+        session.delete(stored)
 
 
 # --- JSON and output --------------------------------------------------------------------------------------
