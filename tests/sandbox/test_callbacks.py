@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from certificates import self_signed
 
+from airflow_provider_wr.sandbox.callbacks import PAUSE
 from airflow_provider_wr.sandbox.server import Sandbox
 
 from .api import Api
@@ -223,3 +224,12 @@ def test_close_does_not_wait_for_a_receiver() -> None:
             before = time.monotonic()
             sandbox.close()
             assert time.monotonic() - before < 1
+
+
+def test_reset_ends_deliveries(api: Api, receiver: Receiver) -> None:
+    receiver.statuses = [500] * 3
+    api.execute(callbackUrl=receiver.url)
+    until(lambda: receiver.received)
+    api.sandbox.control.reset()
+    time.sleep(PAUSE + 0.3)
+    assert len(receiver.received) == 1
