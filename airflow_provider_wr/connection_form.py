@@ -14,6 +14,8 @@ BEHAVIOUR: dict[str, Any] = {
     "placeholders": {
         "host": "https://api.whiterabbit.app",
         "password": "ws_…",
+        "port": "443",
+        "schema": "https",
         "workflow_id": "123e4567-e89b-12d3-a456-426614174000",
         "run_url": "https://…/runs/{run_id}",
         "execution_url": "https://…/executions/{execution_id}",

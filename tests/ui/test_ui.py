@@ -67,7 +67,8 @@ def completed(
 
 def test_the_form_names_and_describes_every_field(page: Page, airflow: LocalAirflow) -> None:
     dialog = Connections(page, airflow.url).add("wr_described")
-    for field, label in form.BEHAVIOUR["relabeling"].items():
+    labels = {"port": "Port", "schema": "Schema", **form.BEHAVIOUR["relabeling"]}
+    for field, label in labels.items():
         expect(dialog.input(label)).to_have_attribute("placeholder", form.BEHAVIOUR["placeholders"][field])
     expect(dialog.input("API key")).to_have_attribute("type", "password")
     expect(dialog.field("Login")).to_have_count(0)
