@@ -50,7 +50,11 @@ class SandboxFacts:
             "host": self.url,
             "port": urlsplit(self.url).port,
             "password": self.api_key,
-            "extra": {"workflow_id": self.workflow_id, "run_url": self.run_url("{run_id}")},
+            "extra": {
+                "workflow_id": self.workflow_id,
+                "run_url": self.run_url("{run_id}"),
+                "execution_url": f"{self.url}/executions/{{execution_id}}",
+            },
         }
 
     def run_url(self, run_id: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
-import secrets
 from datetime import datetime, timezone
 from html import escape
 from string import Template
@@ -28,14 +29,7 @@ MOST_ROWS = 200
 MOST_TEXT = 1000
 """Maximum characters of a value in a table."""
 
-# The server renders and escapes all values; the script only replaces the page content.
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title - White Rabbit sandbox</title>
-<link rel="icon" href="data:,">
-<style nonce="$nonce">
+_STYLE = """
   :root { color-scheme: light dark; --line: #ddd; --quiet: #666;
     --good: #18794e; --bad: #c62a2f; --odd: #8a6d00; --busy: #0b62c4 }
   @media (prefers-color-scheme: dark) {
@@ -47,28 +41,32 @@ _PAGE = Template("""<!doctype html>
   h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
   nav, .quiet { color: var(--quiet) }
   table { border-collapse: collapse; width: 100% }
-  th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem .3rem 0 }
+  th, td { border-bottom: 1px solid var(--line); padding: .3rem .8rem .3rem 0 }
   th, td { text-align: left; vertical-align: top }
   th { color: var(--quiet); font-weight: 500 }
+  td { overflow-wrap: anywhere }
+  td:not(:first-child):not(:last-child) { white-space: nowrap; width: 1% }
+  td:first-child { min-width: 10rem; max-width: 20rem }
   code, pre { font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; white-space: pre-wrap }
-  time { white-space: nowrap }
   pre { margin: 0 }
+  .module { color: var(--quiet); font-size: 13px }
   .item { padding-left: 1.2rem }
   .COMPLETED { color: var(--good) } .FAILED { color: var(--bad) } .CANCELED { color: var(--odd) }
   .EXECUTING, .RUNNING { color: var(--busy) }
   @media (max-width: 44rem) {
     thead { display: none }
     tr { border-bottom: 1px solid var(--line); display: block; padding: .5rem 0 }
-    td { border: 0; display: grid; grid-template-columns: 6rem 1fr; padding: 0 }
+    td, td:not(:first-child):not(:last-child) {
+      border: 0; display: grid; grid-template-columns: 6rem minmax(0, 1fr); max-width: none; padding: 0;
+      white-space: normal; width: auto }
     td:empty { display: none }
     td::before { color: var(--quiet); content: attr(data-label) }
     .item { padding-left: 0 }
   }
-</style>
-<main data-live="$live">
-$main
-</main>
-<script nonce="$nonce">
+"""
+
+# The server renders and escapes all values; the script only replaces the page content.
+_SCRIPT = """
   const timer = setInterval(async () => {
     const main = document.querySelector("main");
     if (!main.dataset.live) return clearInterval(timer);
@@ -76,9 +74,32 @@ $main
     const newer = new DOMParser().parseFromString(text, "text/html").querySelector("main");
     if (newer) main.replaceWith(newer);
   }, 1000);
-</script>
+"""
+
+_PAGE = Template(f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title - White Rabbit sandbox</title>
+<link rel="icon" href="data:,">
+<style>{_STYLE}</style>
+<main data-live="$live">
+$main
+</main>
+<script>{_SCRIPT}</script>
 </html>
 """)
+
+
+def _hash(text: str) -> str:
+    """Return the source expression that allows an inline style or script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+_POLICY = (
+    f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'"
+)
 
 
 class Html(str):
@@ -116,18 +137,19 @@ async def index(request: Request) -> Response:
         "Runs",
         True,
         tag("h1", "White Rabbit sandbox"),
+        tag("p", "Newest first, times in UTC.", class_="quiet"),
         tag("h2", f"Runs of “{world.workflow.name}”"),
-        *_listed(["Run", "Status", "Stages ended", "Credits", "Started (UTC)", "Took"], runs, _run_row),
+        *_listed(["Run", "Status", "Stages", "Credits", "Started", "Took"], runs, _run_row),
         tag("h2", "Components that run alone"),
         *_listed(
-            ["Execution", "Module", "Status", "Attempts", "Credits", "Started (UTC)", "Took"],
+            ["Execution", "Module", "Status", "Attempts", "Credits", "Started", "Took"],
             executions,
             _execution_row,
         ),
         tag("h2", f"Components of “{world.workflow.name}” as they are now"),
         table(
-            ["Component", "Module", "Config"],
-            ([each.name, each.module, _json(each.config)] for each in components),
+            ["Component", "Config"],
+            ([_name(component), _json(component.config)] for component in components),
         ),
     )
 
@@ -147,12 +169,12 @@ async def run_page(request: Request) -> Response:
         tag(
             "p",
             tag("strong", run.status, class_=run.status),
-            f"{reason} · {detail['totalUsage']} credits · {detail['pendingStageCount']} stages pending, "
+            f"{reason} · {_credits(detail['totalUsage'])} · {detail['pendingStageCount']} stages pending, "
             f"{detail['failedStageCount']} failed",
         ),
         _times(run),
         table(
-            ["Component", "Module", "Status", "Attempt", "Credits", "Started (UTC)", "Took", "Output or error"],
+            ["Component", "Status", "Attempt", "Credits", "Started", "Took", "Output"],
             _stage_rows(run.stages),
         ),
     )
@@ -176,10 +198,10 @@ async def execution_page(request: Request) -> Response:
         tag(
             "p",
             tag("strong", execution.status, class_=execution.status),
-            f" · {execution.module.module} · {attempts} · {execution.total_usage} credits",
+            f" · {execution.module.module} · {attempts} · {_credits(execution.total_usage)}",
         ),
         _times(execution),
-        table(["What", "Value"], ([name.capitalize(), _pretty(value)] for name, value in values.items())),
+        table(["Field", "Value"], ([name.capitalize(), _pretty(value)] for name, value in values.items())),
     )
 
 
@@ -191,13 +213,8 @@ def _world(request: Request) -> World:
 def _page(title: str, live: bool, *content: Html, status: int = 200) -> Response:
     """Render a page; a live one updates itself every second."""
     nav = Html("") if title == "Runs" else tag("nav", tag("a", "All runs and executions", href="/"))
-    nonce = secrets.token_urlsafe(16)
-    page = _PAGE.substitute(title=title, nonce=nonce, live="yes" if live else "", main=_inner((nav, *content)))
-    policy = (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-    return HTMLResponse(page, status, {"Content-Security-Policy": policy})
+    page = _PAGE.substitute(title=title, live="yes" if live else "", main=_inner((nav, *content)))
+    return HTMLResponse(page, status, {"Content-Security-Policy": _POLICY})
 
 
 def _missing(words: str) -> Response:
@@ -242,7 +259,7 @@ def _stage_rows(stages: list[Stage]) -> Iterator[list[object]]:
             mine = children.get(body.id, [])
             yield from (_stage_row(item, "item") for item in mine[:MOST_ROWS])
             if len(mine) > MOST_ROWS:
-                yield [_name(body, "item"), f"and {len(mine) - MOST_ROWS} more", *[""] * 6]
+                yield [_name(body, "item"), f"and {len(mine) - MOST_ROWS} more", *[""] * 5]
 
 
 def _stage_row(stage: Stage, class_: str = "") -> list[object]:
@@ -250,7 +267,6 @@ def _stage_row(stage: Stage, class_: str = "") -> list[object]:
     result = stage.output if stage.error is None else stage.error
     return [
         _name(stage.component, class_),
-        stage.component.module,
         _status(stage.status),
         stage.attempt if begun else "",
         stage.credit_usage,
@@ -260,8 +276,12 @@ def _stage_row(stage: Stage, class_: str = "") -> list[object]:
     ]
 
 
-def _name(component: Component, class_: str) -> Html:
-    return tag("span", component.name, class_=class_)
+def _name(component: Component, class_: str = "") -> Html:
+    return tag("div", component.name, tag("div", component.module, class_="module"), class_=class_)
+
+
+def _credits(number: int) -> str:
+    return f"{number} credit{'' if number == 1 else 's'}"
 
 
 def _status(status: str) -> Html:

@@ -72,7 +72,11 @@ class Sandbox:
             "conn_type": "wr",
             "host": self.url,
             "password": self.api_key,
-            "extra": {"workflow_id": self.workflow_id, "run_url": f"{self.url}/runs/{{run_id}}"},
+            "extra": {
+                "workflow_id": self.workflow_id,
+                "run_url": f"{self.url}/runs/{{run_id}}",
+                "execution_url": f"{self.url}/executions/{{execution_id}}",
+            },
         }
 
     def close(self) -> None:

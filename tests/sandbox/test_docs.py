@@ -67,7 +67,7 @@ def test_the_headers_and_numbers_of_callbacks_are_named() -> None:
         name for name in callbacks.RESERVED_HEADERS if name.startswith("x-")
     }
     assert callbacks.ATTEMPTS == 3
-    assert "tried three\ntimes" in text
+    assert "tried three times" in text
     assert f"after {components.BACKOFF} and {components.BACKOFF * 2} s" in text
 
 

@@ -105,7 +105,11 @@ def test_the_airflow_connection_leads_to_the_sandbox(wr_sandbox: Sandbox) -> Non
         "conn_type": "wr",
         "host": wr_sandbox.url,
         "password": "ws_sandbox",
-        "extra": {"workflow_id": WORKFLOW_ID, "run_url": wr_sandbox.url + "/runs/{run_id}"},
+        "extra": {
+            "workflow_id": WORKFLOW_ID,
+            "run_url": wr_sandbox.url + "/runs/{run_id}",
+            "execution_url": wr_sandbox.url + "/executions/{execution_id}",
+        },
     }
 
 
