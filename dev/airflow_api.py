@@ -50,11 +50,6 @@ class AirflowApi:
         body = {"name": name, "slots": slots, "include_deferred": include_deferred}
         self._call("POST", "/pools", json=body)
 
-    def make_connection(self, conn_id: str, connection: Json) -> None:
-        """Store a connection in Airflow's database; it has the keys of Airflow's own JSON form."""
-        body = {**connection, "connection_id": conn_id, "extra": json.dumps(connection.get("extra", {}))}
-        self._call("POST", "/connections", json=body)
-
     def connection(self, conn_id: str) -> Json:
         """Return a connection of Airflow's database, its secrets masked."""
         return self._get(f"/connections/{conn_id}")

@@ -216,7 +216,7 @@ def demonstrate(home: Path, *, keep: bool) -> int:
         with LocalAirflow(home / "airflow", ROOT / "example_dags", env=env) as airflow:
             airflow.wait_ready()
             print(f"Airflow listens at {airflow.url}, up after {time.monotonic() - started:.0f} s.")
-            airflow.make_connection("wr_default", sandbox.connection())
+            airflow.make_connection("wr_default", **sandbox.connection())
             with closing(SandboxControl(sandbox.url)) as control:
                 demonstrate_workflow(airflow, sandbox, checks)
                 control.reset_components()  # a config outlives the DAG run that made it

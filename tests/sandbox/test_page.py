@@ -33,7 +33,7 @@ def rows(text: str) -> list[list[str]]:
     return [[unescape(re.sub("<[^>]*>", "", cell)) for cell in cells] for cells in found if cells]
 
 
-def test_a_run_that_goes_on(api: Api) -> None:
+def test_a_run_that_keeps_running(api: Api) -> None:
     text = page(api, f"/runs/{api.trigger()}").text
     assert '<strong class="EXECUTING">' in text
     assert 'data-live="yes"' in text
