@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from environments import ROOT
 from PIL import Image
-from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
 from airflow_provider_wr.sandbox.server import Sandbox
 from dev.local_airflow import LocalAirflow
@@ -35,7 +35,7 @@ WANT_PICTURES = bool(os.environ.get("WR_SCREENSHOTS"))
 PATIENCE = 60.0
 """Seconds after which what should be on a page is taken to never come."""
 
-TakePicture = Callable[[Page, str], None]
+TakePicture = Callable[[Page | Locator, str], None]
 
 
 @pytest.fixture(scope="session")
@@ -99,15 +99,16 @@ def picture_of_failure(request: pytest.FixtureRequest, page: Page, folder: Path)
 
 @pytest.fixture(scope="session")
 def take_picture() -> TakePicture:
-    """Save a screenshot for the docs under this name, if ``WR_SCREENSHOTS`` is set."""
+    """Save a screenshot of a tab, or a part of it, for the docs under this name, if ``WR_SCREENSHOTS`` is set."""
 
-    def take(page: Page, name: str) -> None:
+    def take(shown: Page | Locator, name: str) -> None:
         if WANT_PICTURES:
+            page = shown if isinstance(shown, Page) else shown.page
             page.mouse.move(640, 799)  # away from anything with a tooltip
             page.evaluate("document.activeElement.blur()")
             expect(page.get_by_role("tooltip")).to_have_count(0)
             PICTURES.mkdir(exist_ok=True)
-            picture = Image.open(BytesIO(page.screenshot(animations="disabled")))
+            picture = Image.open(BytesIO(shown.screenshot(animations="disabled")))
             # A palette is enough for text and flat colours, and a third of the size.
             picture.quantize(256, dither=Image.Dither.NONE).save(PICTURES / f"{name}.png", optimize=True)
 

@@ -113,7 +113,7 @@ def test_the_log_shows_progress_run_and_credits(
         re.compile(r"EXECUTING \| \d stages pending \| \d credits? \| running: [A-Z]")
     )
     expect(task.log).to_contain_text(f"run {sandbox.control.runs()[0]['id']} ended COMPLETED, 14 credits used")
-    take_picture(task.page, "task-log")
+    take_picture(task.log, "task-log")
 
 
 def test_the_button_leads_to_the_run(sandbox: Sandbox, completed: DagRunPage, take_picture: TakePicture) -> None:
@@ -136,3 +136,5 @@ def test_the_log_names_the_stage_that_failed(
     expect(log).to_contain_text(f"run {sandbox.control.runs()[-1]['id']} ended FAILED")
     expect(log).to_contain_text("GET_EVM_ACCOUNT_BALANCE")
     expect(log).to_contain_text("the node does not answer")
+    expect(log).to_contain_text("WRRunFailedError")
+    expect(log).not_to_contain_text("During handling")
