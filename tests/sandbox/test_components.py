@@ -17,7 +17,7 @@ from airflow_provider_wr.sandbox.server import Sandbox
 from .api import Api, events, events_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 COMPONENTS = "/v1/sdk/components"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -296,18 +296,6 @@ def test_close_does_not_wait_for_an_answer_that_is_held() -> None:
             api.call("POST", COMPONENTS, json={"module": "RANDOM_UUID", "waitForMs": 15_000}, timeout=0.2)
         before = time.monotonic()
     assert time.monotonic() - before < 1
-
-
-@pytest.fixture(scope="module")
-def _drifting_server() -> Iterator[Sandbox]:
-    with Sandbox(drift=True, heartbeat=0.1) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def drifting(_drifting_server: Sandbox) -> Api:
-    _drifting_server.control.reset()
-    return Api(_drifting_server)
 
 
 def test_a_drifting_sandbox_answers_in_other_forms(drifting: Api) -> None:

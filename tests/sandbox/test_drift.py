@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_wr.sandbox import drift
-from airflow_provider_wr.sandbox.server import Sandbox
 
 from .api import Api
 
@@ -179,18 +178,6 @@ def test_json_has_a_key_twice(value: Any, text: str) -> None:
 
 
 # --- on the wire ------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def _drifting_server() -> Iterator[Sandbox]:
-    with Sandbox(drift=True, heartbeat=0.1) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def drifting(_drifting_server: Sandbox) -> Api:
-    _drifting_server.control.reset()
-    return Api(_drifting_server)
 
 
 def frames(stream: requests.Response) -> Iterator[list[str]]:
