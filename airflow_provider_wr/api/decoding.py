@@ -39,11 +39,13 @@ class Later:
         self._data = data
 
     def decode(self) -> Any:
-        """Return the value."""
+        """Return the value, with our secrets masked."""
+        if holds_secret(data := bytes(self._data)):
+            return decode(data)
         try:
-            items = _split_list(self._data)
+            items = _split_list(data)
         except (ValueError, msgspec.DecodeError):
-            return _parse(self._data)
+            return _parse(data)
         return [_parse(item) for item in items]
 
 
@@ -56,14 +58,16 @@ def decode(data: bytes, *, later: Collection[str] = ()) -> Any:
 
     :param later: fields whose value is a :class:`Later`, unless the answer needs special care.
     """
+    if later:
+        with suppress(RecursionError, ValueError, msgspec.DecodeError):
+            fields = _split_object(data).items()
+            now = [part for name, value in fields if name not in later for part in (name.encode(), value)]
+            if not holds_secret(b" ".join(now)):
+                return {name: Later(value) if name in later else _parse(value) for name, value in fields}
     if holds_secret(data):
         # Mask after parsing: in the bytes, a secret could overlap a number or an escape. Flatten to limit
         # recursion.
         return redact_json(_parse(_flatten(data)))
-    if later:
-        with suppress(RecursionError, ValueError, msgspec.DecodeError):
-            fields = _split_object(data).items()
-            return {name: Later(value) if name in later else _parse(value) for name, value in fields}
     return _parse(data)
 
 

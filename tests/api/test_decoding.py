@@ -82,10 +82,26 @@ def test_an_object_with_nothing_left_is_complete() -> None:
     assert complete(read) is read
 
 
-def test_an_answer_with_a_secret_is_decoded_and_masked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_secrets", ())
     redaction.hide("ws_echoed")
-    assert decode(b'{"stages": ["ws_echoed"]}', later={"stages"}) == {"stages": ["***"]}
+
+
+@pytest.mark.usefixtures("secret")
+@pytest.mark.parametrize("form", ["ws_echoed", r"ws\u005fechoed", "ws%5Fechoed"])
+def test_a_secret_in_a_field_is_masked_when_it_is_decoded(form: str) -> None:
+    read = decode(f'{{"id": "a", "stages": ["{form}"]}}'.encode(), later={"stages"})
+    assert isinstance(read["stages"], Later)
+    assert complete(read) == {"id": "a", "stages": ["***"]}
+
+
+@pytest.mark.usefixtures("secret")
+@pytest.mark.parametrize("body", ['{"id": "ws_echoed", "stages": []}', '{"ws_echoed": "", "stages": []}'])
+def test_a_secret_in_another_field_is_masked_at_once(body: str) -> None:
+    read = decode(body.encode(), later={"stages"})
+    assert "ws_echoed" not in repr(read)
+    assert "***" in repr(read)
 
 
 @pytest.mark.parametrize(
