@@ -112,7 +112,7 @@ async def _play(counts: Counts, runs: int, seconds: float) -> None:
                 await asyncio.sleep(pause)
             if number == EVENTS:
                 counts.ended_at[run_id] = time.monotonic()
-            if (stream := counts.streams.get(run_id)) is not None:
+            if (stream := counts.streams.get(run_id)) is not None and not stream.is_closing():
                 stream.write(_event(run_id, number) + (b"0\r\n\r\n" if number == EVENTS else b""))
 
 

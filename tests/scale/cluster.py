@@ -168,6 +168,11 @@ class Cluster(LocalAirflow):
         lines = [line for name in WORKERS for line in self._processes.log(name).read_text().splitlines()]
         return sum("Executing workload in Celery" in line and payments.run_id in line for line in lines)
 
+    def scheduler_logs(self, payments: Payments) -> str:
+        """Return what both schedulers said of this DAG run."""
+        lines = [line for name in SCHEDULERS for line in self._processes.log(name).read_text().splitlines()]
+        return "\n".join(line for line in lines if payments.run_id in line)
+
     def alive(self, job_type: str, threshold: int) -> set[int]:
         """Return the ids of the triggerers, or schedulers, whose heartbeat is not old."""
         sql = """SELECT id FROM job WHERE job_type = %s AND state = 'running'

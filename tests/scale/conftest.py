@@ -57,13 +57,17 @@ class Distant:
 
     def __init__(self, way: Island | Gate) -> None:
         self.way = way
-        self.control = SandboxControl(way.url)
         self.connection = {
             "conn_type": "wr",
             "host": way.url,
             "password": API_KEY,
             "extra": {"workflow_id": WORKFLOW_ID, "connect_timeout": 5, "allow_http": True},
         }
+
+    @property
+    def control(self) -> SandboxControl:
+        """The controls, on a new connection: one that was open during a split is not to be trusted."""
+        return SandboxControl(self.way.url)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ from airflow.sdk import DAG
 
 from airflow_provider_wr.sensors.wr import WRRunSensor
 
-DAGS, EACH = 10, 200
+# A wait that starts in the triggerer brings its whole DAG along: many small ones, as in practice.
+DAGS, EACH = 100, 20
 
 for number in range(DAGS):
     with DAG(f"many_{number}", schedule=None, max_active_tasks=EACH):
