@@ -33,7 +33,10 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": modules("sensors"),
         "hooks": modules("hooks"),
         "triggers": modules("triggers"),
-        "extra-links": ["airflow_provider_wr.links.wr.WRRunLink"],
+        "extra-links": [
+            "airflow_provider_wr.links.wr.WRRunLink",
+            "airflow_provider_wr.links.wr.WRExecutionLink",
+        ],
         "cli": ["airflow_provider_wr.cli.definition.get_commands"],
         "connection-types": [
             {

@@ -1,4 +1,4 @@
-"""Describe a run in the asset events of a task."""
+"""Describe a run, or an execution of a component, in the asset events of a task."""
 
 from __future__ import annotations
 
@@ -26,16 +26,33 @@ def describe(
     :param workflow_id: UUID of its workflow; None if unknown.
     :param run: its last known state; None if the task did not wait for it.
     """
+    ids = {"wr_run_id": run_id, "wr_workflow_id": workflow_id}
+    _describe(context, outlets, ids, run)
+
+
+def describe_execution(
+    context: Context, outlets: Any, execution_id: str, *, module: str | None, execution: State | None = None
+) -> None:
+    """
+    Add an execution of a component, as :func:`describe` adds a run.
+
+    :param execution_id: UUID of the execution.
+    :param module: the component; None where the task does not know it.
+    :param execution: as it was last read; None where the task did not wait for it.
+    """
+    _describe(context, outlets, {"wr_execution_id": execution_id, "wr_module": module}, execution)
+
+
+def _describe(context: Context, outlets: Any, ids: dict[str, str | None], state: State | None) -> None:
     assets = [outlet for outlet in outlets or () if isinstance(outlet, Asset)]
     if not assets:
         return
     dag_run: Any = context["dag_run"]
     facts, _ = sanitize(
         {
-            "wr_run_id": run_id,
-            "wr_workflow_id": workflow_id,
-            "wr_status": None if run is None else str(run.status),
-            "wr_credits": None if run is None else run.total_usage,
+            **ids,
+            "wr_status": None if state is None else str(state.status),
+            "wr_credits": None if state is None else state.total_usage,
             "dag_run_id": dag_run.run_id,
             "dag_run_type": str(getattr(dag_run.run_type, "value", dag_run.run_type)),
             # Since Airflow 3.1, and only if a user triggered the DAG run.

@@ -8,7 +8,6 @@ import logging
 import math
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Any
@@ -17,12 +16,12 @@ from urllib.parse import urlsplit
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_wr.api.ids import check_uuid
-from airflow_provider_wr.api.redaction import hide
 from airflow_provider_wr.api.sanitize import fit_text
 from airflow_provider_wr.api.signing import Signer
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.connection_form import STORED_SECRET
 from airflow_provider_wr.exceptions import WRConnectionError, WRValidationError
+from airflow_provider_wr.masking import mask
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -245,24 +244,6 @@ def _verify(extra: dict[str, Any]) -> bool | str:
     if not verify:
         _warn_unverified()
     return verify
-
-
-def mask(*secrets: str | None) -> None:
-    """Mask secrets in Airflow's logs, and in everything that the API sends."""
-    for secret in filter(None, secrets):
-        _secrets_masker().mask_secret(secret)
-        hide(secret)
-
-
-@cache
-def _secrets_masker() -> Any:
-    # Where it is in Airflow 3.2, 3.0 and 2.11; the newest common-compat for Python 3.10 does not know.
-    for module in ("airflow.sdk.log", "airflow.sdk.execution_time.secrets_masker"):
-        try:
-            return import_module(module)
-        except ImportError:
-            continue
-    return import_module("airflow.utils.log.secrets_masker")
 
 
 @cache

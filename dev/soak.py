@@ -181,7 +181,7 @@ async def _wait_in_trigger(run_id: str) -> str:
     # The event has no status: only that the run has ended, or an error.
     trigger = WRRunTrigger(run_id=run_id, wr_conn_id=CONN_ID, deadline=time.time() + HUNG)
     ends = [WaitEnd.from_event(event.payload) async for event in trigger.run()]
-    if len(ends) != 1 or ends[0].run_id != run_id:
+    if len(ends) != 1 or ends[0].id != run_id:
         raise WRError(f"the trigger sent {ends}")
     if ends[0].error is not None:
         raise ends[0].error

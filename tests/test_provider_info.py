@@ -42,7 +42,7 @@ def test_astronomers_registry_lists_every_class(kind: str) -> None:
     ours = {
         f"{module.__name__}.{name}"
         for name, value in vars(module).items()
-        if name.startswith("WR") and getattr(value, "__module__", None) == module.__name__
+        if name.startswith("WR") and getattr(value, "__module__", "").startswith(f"airflow_provider_wr.{kind}.")
     }
     assert {each["module"] for each in registry[kind]} == ours
     assert registry["package-name"] == INFO["package-name"]
@@ -72,11 +72,11 @@ def load(name: str) -> object:
 
 def test_its_classes_import() -> None:
     from airflow_provider_wr.hooks.wr import WRHook
-    from airflow_provider_wr.links.wr import WRRunLink
+    from airflow_provider_wr.links.wr import WRExecutionLink, WRRunLink
 
     (connection_type,) = INFO["connection-types"]
     assert load(connection_type["hook-class-name"]) is WRHook
-    assert [load(name) for name in INFO["extra-links"]] == [WRRunLink]
+    assert [load(name) for name in INFO["extra-links"]] == [WRRunLink, WRExecutionLink]
     assert (connection_type["connection-type"], connection_type["hook-name"]) == (
         WRHook.conn_type,
         WRHook.hook_name,

@@ -13,8 +13,9 @@ from airflow_provider_wr.api import js_json
 from airflow_provider_wr.api.catalogue import Component, read_catalogue
 from airflow_provider_wr.api.executions import ComponentExecution
 from airflow_provider_wr.api.ids import check_run_id, check_uuid
+from airflow_provider_wr.api.limits import MAX_ATTEMPTS, MAX_WAIT_MS, check_whole
 from airflow_provider_wr.api.models import Run, TriggeredRun
-from airflow_provider_wr.api.text import printable
+from airflow_provider_wr.api.text import is_utf8, printable
 from airflow_provider_wr.exceptions import WRProtocolError, WRValidationError
 
 if TYPE_CHECKING:
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EVENT_STREAM = "text/event-stream"
-
-#: How often the server tries an execution at most, and the milliseconds for which it may hold its answer.
-MAX_ATTEMPTS = 3
-MAX_WAIT_MS = 15000
-
-#: Characters from which on the value of a callback's header counts as a secret.
-MIN_HEADER_SECRET = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +198,7 @@ def _callback(url: Any, secret: Any, headers: Any) -> dict[str, Any]:
         raise WRValidationError(f"callback_url should be a URL that starts with https://, not {_shown(url)}")
     callback: dict[str, Any] = {"callbackUrl": url}
     if secret is not None:
-        if not isinstance(secret, str) or not secret or not _is_utf8(secret):
+        if not isinstance(secret, str) or not secret or not is_utf8(secret):
             raise WRValidationError("callback_secret should be a string that is not empty")
         callback["callbackSecret"] = secret
     if headers is not None:
@@ -215,29 +209,6 @@ def _callback(url: Any, secret: Any, headers: Any) -> dict[str, Any]:
                 raise WRValidationError(f"callback_headers: {printable(name)} should be a string of one line")
         callback["callbackHeaders"] = headers
     return callback
-
-
-def callback_secrets(secret: object, headers: object) -> set[str]:
-    """
-    Return the strings of a callback to mask: its secret, and the values of its headers.
-
-    For a value such as ``Bearer …``, also the last word. Short values are not secrets: masking every ``true``
-    would make the API's answers unreadable.
-    """
-    values = headers.values() if isinstance(headers, Mapping) else ()
-    texts = {text for value in values if isinstance(value, str) for text in (value, value.rpartition(" ")[2])}
-    found = {text for text in texts if len(text) >= MIN_HEADER_SECRET}
-    if isinstance(secret, str):
-        found.add(secret)
-    return {text for text in found if _is_utf8(text)}
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _shown(value: Any) -> str:
@@ -276,13 +247,6 @@ def list_components() -> Call[tuple[Component, ...]]:
     With the key, as every call: the SDK sends none there, and a server that needs none ignores it.
     """
     return Call("GET", "/v1/system/components", None, read_catalogue)
-
-
-def check_whole(value: Any, name: str, least: int, most: int) -> int:
-    """Return an integer within its limits; raises :class:`WRValidationError`, which names it, for all else."""
-    if type(value) is int and least <= value <= most:
-        return value
-    raise WRValidationError(f"{name} should be an integer from {least} to {most}, not {printable(repr(value))}")
 
 
 def check_object(value: Any, name: str) -> Mapping[str, Any]:

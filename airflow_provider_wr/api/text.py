@@ -23,3 +23,12 @@ def printable(text: str) -> str:
     if not shown.isprintable():
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)[:MAX_TEXT]
     return f"{shown}…" if len(text) > MAX_TEXT else shown
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether a text can be encoded: it holds no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_provider_wr.api import calls
 from airflow_provider_wr.api.catalogue import check_call
 from airflow_provider_wr.api.watched import execution as watch_execution
-from airflow_provider_wr.connection import mask
 from airflow_provider_wr.exceptions import WRError
+from airflow_provider_wr.masking import mask_callback
 from airflow_provider_wr.observability import triggering
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class ComponentCalls(Hook):
 
         Raises :class:`~airflow_provider_wr.exceptions.WRTriggerUnknownError` if an execution may have started.
         """
-        mask(*calls.callback_secrets(callback_secret, callback_headers))
+        mask_callback(callback_secret, callback_headers)
         call = calls.execute_component(
             module,
             input,
@@ -113,6 +113,10 @@ class ComponentCalls(Hook):
             callback_secret=callback_secret,
             callback_headers=callback_headers,
         )
+        return self.send_execution(call, module)
+
+    def send_execution(self, call: Call[ComponentExecution], module: str) -> ComponentExecution:
+        """Send the call that starts an execution, and count it for monitoring."""
         with triggering("execution", module):
             return self.send(call)
 
@@ -175,7 +179,10 @@ class ComponentCalls(Hook):
         Raises :class:`~airflow_provider_wr.exceptions.WRValidationError`, with an entry in ``errors`` for each
         fault, such as ``input.address is missing``.
         """
-        call = calls.execute_component(module, input, config)
+        self.validate_call(calls.execute_component(module, input, config))
+
+    def validate_call(self, call: Call[ComponentExecution]) -> None:
+        """Check a call against the catalogue; see :meth:`validate_component`."""
         try:
             components = self.list_components()
         except WRError as error:
@@ -202,7 +209,7 @@ class AsyncComponentCalls(AsyncHook):
         callback_headers: Mapping[str, str] | None = None,
     ) -> ComponentExecution:
         """Run a component without a workflow; see :meth:`WRHook.execute_component`."""
-        mask(*calls.callback_secrets(callback_secret, callback_headers))
+        mask_callback(callback_secret, callback_headers)
         call = calls.execute_component(
             module,
             input,

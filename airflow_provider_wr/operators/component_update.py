@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -13,6 +12,7 @@ from airflow_provider_wr.api.ids import check_uuid
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.arguments import check_rendered, is_literal
 from airflow_provider_wr.exceptions import WRValidationError
+from airflow_provider_wr.operators.objects import build_object, from_json, is_sequence
 
 FIELDS = ("component_id", "config", "config_from_params", "name", "position")
 
@@ -23,7 +23,7 @@ def build_all(workflow_id: str, params: Mapping[str, Any], updates: Any) -> list
 
     The output of mapped tasks is a lazy sequence, which is read here. If it is empty, the tasks were skipped.
     """
-    if not isinstance(updates, list) and _is_sequence(updates):
+    if not isinstance(updates, list) and is_sequence(updates):
         updates = list(updates)
         if not updates:
             raise WRValidationError("component_updates is empty: the mapped tasks it comes from returned nothing")
@@ -45,18 +45,13 @@ def build(workflow_id: str, params: Mapping[str, Any], update: Any, place: str =
     _check_fields(update, place)
     for field, value in update.items():
         check_rendered(value, f"{place}.{field}" if place else field)
-    config, position = update.get("config"), update.get("position")
+    position = update.get("position")
     try:
-        if isinstance(config, str):
-            config = _from_json(config, "config")
-            if config is None:
-                raise WRValidationError("config should be an object (a dict), not null")
-        if "config_from_params" in update:
-            config = _with_params(config, update["config_from_params"], params)
+        config = build_object(update, "config", params)
         if isinstance(position, str):
-            position = _from_json(position, "position")
+            position = from_json(position, "position")
         if isinstance(position, (list, tuple)):
-            position = [_from_json(each, "position") if isinstance(each, str) else each for each in position]
+            position = [from_json(each, "position") if isinstance(each, str) else each for each in position]
         component_id = check_uuid(update.get("component_id"), "component_id")
         return calls.update_component(
             workflow_id, component_id, config=config, name=update.get("name"), position=position
@@ -101,37 +96,3 @@ def _check_fields(update: Any, place: str) -> None:
 
 def _kind(value: Any) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
-
-
-def _is_sequence(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
-
-
-def _from_json(text: str, field: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"at character {error.pos + 1}: {printable(text)!r}"
-    except (ValueError, RecursionError):
-        where = f"nested too deeply: {printable(text)!r}"
-    raise WRValidationError(f"{field} is not valid JSON, {where}") from None
-
-
-def _with_params(config: Any, names: Any, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``config`` with params added, with their types unchanged."""
-    if not _is_sequence(names) and not isinstance(names, Mapping):
-        raise WRValidationError(
-            "config_from_params should be a list of param names, or a dict of config keys to param names"
-        )
-    if not isinstance(config, Mapping | None):
-        raise WRValidationError(f"config should be an object (a dict), not a {type(config).__name__}")
-    merged = dict(config or {})
-    pairs: Iterable[tuple[Any, Any]] = names.items() if isinstance(names, Mapping) else ((n, n) for n in names)
-    for key, param in pairs:
-        if not isinstance(param, str) or param not in params:
-            known = printable(", ".join(sorted(params))) or "none"
-            raise WRValidationError(f"config_from_params: the DAG has no param {param!r}; it has: {known}")
-        if key in merged:
-            raise WRValidationError(f"config and config_from_params both set {key!r}")
-        merged[key] = params[param]
-    return merged

@@ -9,9 +9,15 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 from typing import Any
 
+from airflow_provider_wr.api.executions import ComponentExecution
 from airflow_provider_wr.api.models import Run, RunStage, RunStatus, StageStatus
 from airflow_provider_wr.api.text import printable
-from airflow_provider_wr.exceptions import WRCreditLimitError, WRRunEndedError, run_ended_error
+from airflow_provider_wr.exceptions import (
+    WRComponentFailedError,
+    WRCreditLimitError,
+    WRRunEndedError,
+    run_ended_error,
+)
 from airflow_provider_wr.waiting import credit_limit
 
 #: Modules without side effects: those that only read, and those that White Rabbit's engine runs itself (see its
@@ -28,7 +34,7 @@ NOT_DISPATCHED = (StageStatus.CREATED, StageStatus.CANCELED)
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """
-    Decides whether a task is retried after a run that ended FAILED or CANCELED.
+    Decides whether a task is retried after a run that ended FAILED or CANCELED, or a component that failed.
 
     :param retry_run: "if_harmless", "always" or "never".
     :param harmless_modules: modules without side effects, in addition to ``HARMLESS_MODULES``; ``*`` is a
@@ -42,44 +48,60 @@ class RetryPolicy:
     harmless_modules: Sequence[str] = ()
     show_outputs: bool = True
     max_credits: float | None = None
-    link_to: Callable[[Run], str | None] = lambda run: None
+    link_to: Callable[[Any], str | None] = lambda ended: None
 
-    def error(self, run: Run) -> WRRunEndedError | WRCreditLimitError | None:
+    def error(
+        self, ended: Run | ComponentExecution
+    ) -> WRRunEndedError | WRComponentFailedError | WRCreditLimitError | None:
         """
         Return the error to raise; it is ``retryable`` if a retry may start another run.
 
-        None if the run is a success.
+        None if it ended well.
         """
-        if credit_limit.exceeds(run, self.max_credits):
-            return credit_limit.ended_error(run, self.max_credits, self.link_to(run))
-        if run.status == RunStatus.COMPLETED:
+        link = self.link_to(ended)
+        if credit_limit.exceeds(ended, self.max_credits):
+            return credit_limit.ended_error(ended, self.max_credits, link)
+        if ended.status == RunStatus.COMPLETED:
             return None
-        effects = [] if self.retry_run == "always" else self._effects(run)
+        advice = self._advice(ended)
+        if isinstance(ended, ComponentExecution):
+            return WRComponentFailedError(ended, retryable=not advice, advice=advice, link=link)
+        return run_ended_error(ended, retryable=not advice, advice=advice, link=link)
+
+    def _advice(self, ended: Run | ComponentExecution) -> str:
+        """Return why there is no retry, and how to go on; empty if a retry may start another."""
+        noun = "execution" if isinstance(ended, ComponentExecution) else "run"
+        go_on = f"Fix the cause, then clear the task to start a new {noun}."
+        if self.retry_run == "always":
+            return ""
         if self.retry_run == "never":
-            advice = f"No retry: retry_run='never'. {_HOW_TO_GO_ON}"
-        else:
-            advice = "" if effects == [] else self._advice(effects)
-        return run_ended_error(run, retryable=not advice, advice=advice, link=self.link_to(run))
-
-    def _effects(self, run: Run) -> list[RunStage] | None:
-        """Return the stages that may have had side effects; None if unknown."""
-        if not run.stages_known or (run.total_usage and not run.stages):
-            return None
-        return [stage for stage in run.stages if _was_dispatched(stage) and not self._is_harmless(stage)]
-
-    def _is_harmless(self, stage: RunStage) -> bool:
-        module = str(stage.module).upper()
-        return any(fnmatchcase(module, known.upper()) for known in (*HARMLESS_MODULES, *self.harmless_modules))
-
-    def _advice(self, effects: list[RunStage] | None) -> str:
+            return f"No retry: retry_run='never'. {go_on}"
+        if isinstance(ended, ComponentExecution):
+            if self._is_harmless(ended.module):
+                return ""
+            why = f"{ended.label} may have had an effect, which a new execution would repeat."
+            return f"No retry: {why}\n{go_on}{_HOW_TO_RETRY}"
+        effects = self._effects(ended)
         if effects is None:
-            return f"No retry: the run does not show which of its stages were started. {_HOW_TO_GO_ON}"
+            return f"No retry: the run does not show which of its stages were started. {go_on}"
+        if not effects:
+            return ""
         lines = ["No retry: these stages may have had an effect, which a new run would repeat:"]
         groups = [list(group) for _, group in groupby(sorted(effects, key=_by_module), key=_by_module)]
         lines += [f"  {self._line(group)}" for group in groups[:MAX_GROUPS]]
         if len(groups) > MAX_GROUPS:
             lines.append(f"  and {len(groups) - MAX_GROUPS} more modules")
-        return "\n".join([*lines, _HOW_TO_GO_ON + _HOW_TO_RETRY])
+        return "\n".join([*lines, go_on + _HOW_TO_RETRY])
+
+    def _effects(self, run: Run) -> list[RunStage] | None:
+        """Return the stages that may have had side effects; None if unknown."""
+        if not run.stages_known or (run.total_usage and not run.stages):
+            return None
+        return [stage for stage in run.stages if _was_dispatched(stage) and not self._is_harmless(stage.module)]
+
+    def _is_harmless(self, module: str) -> bool:
+        name = str(module).upper()
+        return any(fnmatchcase(name, known.upper()) for known in (*HARMLESS_MODULES, *self.harmless_modules))
 
     def _line(self, group: list[RunStage]) -> str:
         first = group[0]
@@ -92,7 +114,6 @@ class RetryPolicy:
         return line
 
 
-_HOW_TO_GO_ON = "Fix the cause, then clear the task to start a new run."
 _HOW_TO_RETRY = " retry_run='always' retries all the same; harmless_modules names modules without an effect."
 
 

@@ -1,5 +1,6 @@
 """
-Remember the run that a task started, across tries, so that no run is started twice.
+Remember the run that a task started, across tries, so that no run is started twice. The same holds for an
+execution of a component, which is a run here as well: what differs is in the :class:`Request`.
 
 White Rabbit has no idempotency key and no call to cancel, so a second trigger may be a second payment. Airflow
 3.3 has a state store for each task, which survives the worker. We record the attempt before the trigger is sent,
@@ -16,7 +17,8 @@ run, not found                 unknown: fails or risks it  unknown: fails; then 
 attempt, no run                unknown: fails or risks it  unknown: fails; then starts one
 ============================== =========================== ================================
 
-A run is resumed only if the updates are still the same; otherwise ``on_changed_updates`` decides.
+A run is resumed only if the updates are still the same; otherwise ``on_changed_updates`` decides. For an
+execution, that is the input, the config and ``on_changed_input``.
 
 A clear counts as consent to a second run only after the task failed with the outcome of the first unknown: a
 clear in the middle of the trigger is no consent. A clear increases the task's ``max_tries`` and a retry does not,
@@ -25,22 +27,20 @@ which tells the two apart. (Clearing a running task does not increase it either,
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from airflow_provider_wr import observability
-from airflow_provider_wr.api.calls import Call
-from airflow_provider_wr.api.models import Run, RunStatus, TriggeredRun
+from airflow_provider_wr.api.models import RunStatus
 from airflow_provider_wr.api.sanitize import sanitize
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.exceptions import WRError, WRNotFoundError, WRTriggerUnknownError, WRValidationError
+from airflow_provider_wr.operators.request import Request, RunRequest
 from airflow_provider_wr.operators.retry_policy import RetryPolicy
 from airflow_provider_wr.waiting.rules import NOT_YET_VISIBLE
 
@@ -51,9 +51,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Key in Airflow's store. Changing it would make running tasks forget their runs.
-KEY = "wr_run"
-
 #: Seconds to retry while Airflow's store is unavailable, such as during a restart of the API server.
 STORE_TIMEOUT = 300.0
 
@@ -61,30 +58,16 @@ STORE_TIMEOUT = 300.0
 VISIBILITY_POLL = 2.0
 
 
-class ExistingRun(NamedTuple):
-    """A run that an earlier try started, and its current state."""
-
-    triggered: TriggeredRun
-    run: Run
-
-
-@dataclass(frozen=True, slots=True)
-class RunRequest:
+class Existing(NamedTuple):
     """
-    The run that this try would start.
+    A run or an execution that an earlier try started.
 
-    :param updates: a digest of the exact updates, which detects changes without storing secrets.
+    :param facts: what was recorded of it.
+    :param state: its current state.
     """
 
-    workflow_id: str
-    updates: str
-
-    @classmethod
-    def of(cls, workflow_id: str, updates: Sequence[Call[None]]) -> RunRequest:
-        digest = hashlib.sha256()
-        for update in updates:
-            digest.update(f"{update.path}\n{len(update.body or b'')}\n".encode() + (update.body or b""))
-        return cls(workflow_id, digest.hexdigest())
+    facts: dict[str, Any]
+    state: Any
 
 
 class RunStore:
@@ -93,9 +76,11 @@ class RunStore:
 
     :param context: of the current try.
     :param durable: False stores nothing. Before Airflow 3.3, nothing is stored either.
+    :param kind: what the task starts.
     """
 
-    def __init__(self, context: Context, *, durable: bool) -> None:
+    def __init__(self, context: Context, *, durable: bool, kind: type[Request[Any]] = RunRequest) -> None:
+        self._kind = kind
         self._store: Any = context.get("task_state_store") if durable else None
         self._max_tries = context["ti"].max_tries
         self._facts: dict[str, Any] | None = None
@@ -103,12 +88,12 @@ class RunStore:
     def find(
         self,
         hook: WRHook,
-        request: RunRequest,
+        request: Request[Any],
         policy: RetryPolicy,
         *,
         on_unknown_trigger: str,
-        on_changed_updates: str,
-    ) -> ExistingRun | None:
+        on_changed: str,
+    ) -> Existing | None:
         """
         Return the run to resume; None to start a new one.
 
@@ -119,43 +104,42 @@ class RunStore:
         if found is None:
             return None
         cleared = found["max_tries"] != self._max_tries
-        if found["run_id"] is None:
-            what = f"an earlier try was about to trigger workflow {found['workflow_id']} at {found['at']}"
+        noun, identifier = self._kind.noun, found[self._kind.id_name]
+        if identifier is None:
+            what = f"an earlier try was about to trigger {self._kind.subject(found)} at {found['at']}"
             self._check_doubt(
                 found, f"{what}, and died before it recorded the answer", cleared, on_unknown_trigger
             )
             return None
-        triggered = TriggeredRun(found["run_id"], found["job_id"])
-        run = _read(hook, found)
-        if run is None:
+        state = self._read(hook, identifier, found["at"])
+        if state is None:
             if not (cleared and found["delivered"]):
-                what = f"White Rabbit does not know run {triggered.run_id}, which an earlier try started at"
+                what = f"White Rabbit does not know {noun} {identifier}, which an earlier try started at"
                 self._check_doubt(found, f"{what} {found['at']}", cleared, on_unknown_trigger)
             return None
-        if run.is_terminal and ((cleared and found["delivered"]) or run.status != RunStatus.COMPLETED):
-            if not cleared and (error := policy.error(run)) is not None and not error.retryable:
+        what, status = f"{noun.capitalize()} {identifier}", state.status
+        if state.is_terminal and ((cleared and found["delivered"]) or status != RunStatus.COMPLETED):
+            if not cleared and (error := policy.error(state)) is not None and not error.retryable:
                 raise error
-            log.info("Run %s of an earlier try ended %s: starting a new one", run.id, run.status)
+            log.info("%s of an earlier try ended %s: starting a new one", what, status)
             return None
-        if not self._may_resume(found, request, run, on_changed_updates):
+        if not self._may_resume(found, request, state, on_changed):
             return None
-        log.info("Run %s, started at %s by an earlier try, is %s: resuming it", run.id, found["at"], run.status)
+        log.info("%s, started at %s by an earlier try, is %s: resuming it", what, found["at"], status)
         self._save({**found, "max_tries": self._max_tries, "delivered": False})
-        return ExistingRun(triggered, run)
+        return Existing(found, state)
 
     @property
-    def run_id(self) -> str | None:
+    def started_id(self) -> str | None:
         """The id of the recorded run; None without one."""
-        return (self._load() or {}).get("run_id")
+        return (self._load() or {}).get(self._kind.id_name)
 
-    def record_attempt(self, request: RunRequest) -> None:
+    def record_attempt(self, request: Request[Any]) -> None:
         """Record that a trigger is about to be sent."""
         self._save(
             {
-                "workflow_id": request.workflow_id,
-                "updates": request.updates,
-                "run_id": None,
-                "job_id": None,
+                **request.facts(),
+                self._kind.id_name: None,
                 "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "max_tries": self._max_tries,
                 "delivered": False,
@@ -163,9 +147,9 @@ class RunStore:
             }
         )
 
-    def record_run(self, triggered: TriggeredRun) -> None:
-        """Record the run that the attempt started."""
-        self._change(run_id=triggered.run_id, job_id=triggered.job_id)
+    def record_start(self, **ids: str | None) -> None:
+        """Record what the attempt started, by the names of its ids."""
+        self._change(**ids)
 
     def record_success(self) -> None:
         """Record that the task succeeds with this run: a later clear starts a new one."""
@@ -180,50 +164,57 @@ class RunStore:
         if self._store is not None:
             self._facts = None
             try:
-                retry_store(lambda: self._store.delete(KEY))
+                retry_store(lambda: self._store.delete(self._kind.key))
             except Exception:
                 log.exception("Airflow could not delete the record of an attempt: a retry of this task will fail")
 
     def _check_doubt(self, found: dict[str, Any], doubt: str, cleared: bool, on_unknown_trigger: str) -> None:
         """Raise :class:`WRTriggerUnknownError`, unless the author or a clear accepts a second run."""
+        one = f"an {self._kind.noun}" if self._kind.noun == "execution" else f"a {self._kind.noun}"
         if on_unknown_trigger == "retrigger":
-            log.warning("Starting a run that may be the second, as on_unknown_trigger='retrigger' asks: %s", doubt)
+            log.warning(
+                "Starting %s that may be the second, as on_unknown_trigger='retrigger' asks: %s", one, doubt
+            )
         elif cleared and found["doubt_reported"]:
             log.warning(
-                "An earlier trigger, at %s, may have started a run. Starting another, since the task was cleared",
+                "An earlier trigger, at %s, may have started %s. Starting another, since the task was cleared",
                 found["at"],
+                one,
             )
         else:
             self._save({**found, "max_tries": self._max_tries, "doubt_reported": True})
-            observability.outcome_unknown("run", found["workflow_id"])
+            observability.outcome_unknown(self._kind.noun, self._kind.source(found))
             reason = WRError("the earlier try left no answer")
-            raise WRTriggerUnknownError(doubt, reason=reason)
+            raise WRTriggerUnknownError(doubt, reason=reason, starts=self._kind.noun)
 
-    def _may_resume(self, found: dict[str, Any], request: RunRequest, run: Run, on_changed_updates: str) -> bool:
-        """Return whether to resume a run; False to start a new one with the changed updates."""
-        changed = [
-            what
-            for what, before, now in (
-                ("workflow_id", found["workflow_id"], request.workflow_id),
-                ("component_updates", found["updates"], request.updates),
-            )
-            if before != now
-        ]
-        if not changed or on_changed_updates == "resume":
+    def _may_resume(self, found: dict[str, Any], request: Request[Any], state: Any, on_changed: str) -> bool:
+        """Return whether to resume a run; False to start a new one with the changed values."""
+        changed = request.changed_since(found)
+        if not changed or on_changed == "resume":
             return True
-        since = (
-            f"run {run.id}, started at {found['at']}, is {run.status}, and {' and '.join(changed)} changed since"
-        )
-        if on_changed_updates == "restart":
-            log.warning("Starting another run, as on_changed_updates='restart' asks: %s", since)
+        noun, option = request.noun, request.on_changed
+        since = f"{noun} {state.id}, started at {found['at']}, is {state.status}, and {changed} changed since"
+        if on_changed == "restart":
+            log.warning("Starting another %s, as %s='restart' asks: %s", noun, option, since)
             return False
         raise WRValidationError(
-            f"{since}: on_changed_updates='resume' resumes that run with its own values, 'restart' starts another"
+            f"{since}: {option}='resume' resumes that {noun} with its own values, 'restart' starts another"
         )
+
+    def _read(self, hook: WRHook, identifier: str, at: str) -> Any:
+        """Return the current state; None if White Rabbit does not know it although it should be visible by now."""
+        while True:
+            try:
+                return self._kind.read(hook, identifier)
+            except WRNotFoundError:
+                age = datetime.now(timezone.utc) - datetime.fromisoformat(at)
+                if age.total_seconds() > NOT_YET_VISIBLE:
+                    return None
+                time.sleep(VISIBILITY_POLL)
 
     def _load(self) -> dict[str, Any] | None:
         if self._facts is None and self._store is not None:
-            self._facts = retry_store(lambda: self._store.get(KEY)) or None
+            self._facts = retry_store(lambda: self._store.get(self._kind.key)) or None
         return self._facts
 
     def _change(self, **facts: Any) -> None:
@@ -239,19 +230,7 @@ class RunStore:
         if self._store is not None:
             self._facts = facts
             kept, _ = sanitize(facts)
-            retry_store(lambda: self._store.set(KEY, kept))
-
-
-def _read(hook: WRHook, found: dict[str, Any]) -> Run | None:
-    """Read the run; None if White Rabbit does not know it and it had enough time to become visible."""
-    started = datetime.fromisoformat(found["at"])
-    while True:
-        try:
-            return hook.get_run(found["run_id"])
-        except WRNotFoundError:
-            if (datetime.now(timezone.utc) - started).total_seconds() > NOT_YET_VISIBLE:
-                return None
-            time.sleep(VISIBILITY_POLL)
+            retry_store(lambda: self._store.set(self._kind.key, kept))
 
 
 def retry_store(use: Callable[[], Any]) -> Any:

@@ -45,7 +45,7 @@ _HOLD = {
     # The sensor itself handles these.
     *("execution_timeout", "timeout", "mode", "poke_interval", "exponential_backoff", "max_wait"),
     *("soft_fail", "silent_fail", "never_fail"),
-    *("run_id", "wr_conn_id", "deferrable", "allowed_statuses", "stage_outputs", "max_credits"),
+    *("run_id", "execution_id", "wr_conn_id", "deferrable", "allowed_statuses", "stage_outputs", "max_credits"),
     *("start_from_trigger", "end_from_trigger"),
 }
 

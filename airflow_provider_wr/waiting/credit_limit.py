@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from airflow_provider_wr.api.executions import ComponentExecution
 from airflow_provider_wr.api.models import Run, credits_text
 from airflow_provider_wr.api.watched import State
 from airflow_provider_wr.exceptions import WRCreditLimitError
@@ -26,9 +27,9 @@ def running_error(watched: object, now: State, max_credits: float | None, note: 
     return _error(f"{watched} has used {_amounts(now, max_credits)}, and {note}", now, max_credits)
 
 
-def ended_error(run: Run, max_credits: float | None, link: str | None) -> WRCreditLimitError:
+def ended_error(run: Run | ComponentExecution, max_credits: float | None, link: str | None) -> WRCreditLimitError:
     """
-    Return the error for a run that has ended, whatever its status.
+    Return the error for a run or an execution that has ended, whatever its status.
 
     :param link: URL of the run's page; None if it has none.
     """

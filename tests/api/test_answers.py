@@ -326,20 +326,6 @@ def test_a_limit_that_is_passed_is_refused_by_name(options: dict[str, Any], says
 
 
 @pytest.mark.parametrize(
-    ("secret", "headers", "secrets"),
-    [
-        (None, None, set()),
-        ("hush", None, {"hush"}),
-        ("hush", {"A": "Bearer abcdefgh", "B": "true"}, {"Bearer abcdefgh", "abcdefgh", "hush"}),
-        (7, ["abcdefgh"], set()),
-        ("hush\ud83d", {"A": 7, "B": "abcdefgh\ud83d"}, set()),
-    ],
-)
-def test_what_of_a_callback_is_secret(secret: Any, headers: Any, secrets: set[str]) -> None:
-    assert calls.callback_secrets(secret, headers) == secrets
-
-
-@pytest.mark.parametrize(
     ("update", "body"),
     [
         pytest.param({"config": {}}, b'{"config":{}}', id="empty config"),

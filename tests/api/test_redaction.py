@@ -16,6 +16,7 @@ from airflow_provider_wr.api.answers import Answer
 from airflow_provider_wr.api.decoding import decode
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.exceptions import WRError
+from airflow_provider_wr.masking import callback_secrets
 from airflow_provider_wr.models import Run
 
 RUN_ID = "9e4c7b1a-1111-4222-8333-944455556666"
@@ -210,3 +211,17 @@ def test_of_a_large_answer_only_what_is_near_an_escape_of_the_secret_is_searched
     assert counted.searched == 0
     assert not redaction.holds_secret(b"x" * 100_000 + b"%77" + b"x" * 100_000)
     assert 0 < counted.searched < 1000
+
+
+@pytest.mark.parametrize(
+    ("secret", "headers", "secrets"),
+    [
+        (None, None, set()),
+        ("hush", None, {"hush"}),
+        ("hush", {"A": "Bearer abcdefgh", "B": "true"}, {"Bearer abcdefgh", "abcdefgh", "hush"}),
+        (7, ["abcdefgh"], set()),
+        ("hush\ud83d", {"A": 7, "B": "abcdefgh\ud83d"}, set()),
+    ],
+)
+def test_what_of_a_callback_is_secret(secret: Any, headers: Any, secrets: set[str]) -> None:
+    assert callback_secrets(secret, headers) == secrets

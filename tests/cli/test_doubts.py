@@ -13,7 +13,7 @@ from hooks.conftest import Connect, _no_long_pauses, _quick_server, connect, san
 
 from airflow_provider_wr.cli import definition, ledger
 from airflow_provider_wr.cli.ledger import Place, StateRow, XComRow
-from airflow_provider_wr.operators.run_store import KEY
+from airflow_provider_wr.operators.request import ExecutionRequest, RunRequest
 from airflow_provider_wr.sandbox.server import Sandbox
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=timezone.utc)
@@ -35,7 +35,7 @@ def a_run(run_id: str, status: str = "COMPLETED", credits: Any = 14, **fields: A
 
 
 def test_the_state_has_the_key_that_tasks_write() -> None:
-    assert KEY in ledger.STATES
+    assert {kind.key: kind.id_name for kind in (RunRequest, ExecutionRequest)} == ledger.STATES
 
 
 def test_a_trigger_without_an_answer_is_a_doubt_whatever_its_age() -> None:

@@ -18,8 +18,10 @@ HEADER = """
 from datetime import timedelta
 
 from airflow.providers.common.compat.sdk import DAG, Asset, Param, task
-from airflow_provider_wr.operators.wr import WRGetRunOperator, WRTriggerRunOperator, WRUpdateComponentOperator
-from airflow_provider_wr.sensors.wr import WRRunSensor
+from airflow_provider_wr.operators.wr import (
+    WRExecuteComponentOperator, WRGetRunOperator, WRTriggerRunOperator, WRUpdateComponentOperator
+)
+from airflow_provider_wr.sensors.wr import WRComponentExecutionSensor, WRRunSensor
 from servers import COMPONENT_ID, RUN_ID, WORKFLOW_ID
 
 with DAG("{dag_id}", schedule=None, default_args={{"retry_delay": timedelta(0)}}, **{options}) as dag:
@@ -127,9 +129,9 @@ def read_dags(path: Path) -> Any:
     return DagBag(path)
 
 
-def page_xcom(run_id: str, *, outputs: bool = True) -> dict[str, Any]:
-    """Return the XCom that a task keeps for the run's page, where Airflow has one."""
-    return {"wr_page": {"run_id": run_id, "outputs": outputs}} if AIRFLOW_V_3_1_PLUS else {}
+def page_xcom(identifier: str, *, outputs: bool = True, name: str = "run_id") -> dict[str, Any]:
+    """Return the XCom that a task keeps for the page of its run or execution, where Airflow has one."""
+    return {"wr_page": {name: identifier, "outputs": outputs}} if AIRFLOW_V_3_1_PLUS else {}
 
 
 def _folder() -> Path:

@@ -17,8 +17,9 @@ from airflow_provider_wr.cli import ledger
 from airflow_provider_wr.exceptions import WRError
 from airflow_provider_wr.hooks.wr import WRHook
 from airflow_provider_wr.models import Run
+from airflow_provider_wr.operators.request import RunRequest
 from airflow_provider_wr.operators.retry_policy import RetryPolicy
-from airflow_provider_wr.operators.run_store import RunRequest, RunStore
+from airflow_provider_wr.operators.run_store import RunStore
 from airflow_provider_wr.operators.shared_config import warn_of_overlap
 from airflow_provider_wr.operators.wr import WRTriggerRunOperator
 from airflow_provider_wr.sensors.wr import WRRunSensor
@@ -121,8 +122,9 @@ def resumed(sandbox: Sandbox) -> str:
     with WRHook() as hook, logged("airflow_provider_wr.operators.run_store") as lines:
         hook.update_component(QUOTE, config={"seconds": 60})
         store.record_attempt(wanted)
-        store.record_run(hook.trigger_run())
-        store.find(hook, wanted, RetryPolicy("never"), on_unknown_trigger="fail", on_changed_updates="fail")
+        triggered = hook.trigger_run()
+        store.record_start(run_id=triggered.run_id, job_id=triggered.job_id)
+        store.find(hook, wanted, RetryPolicy("never"), on_unknown_trigger="fail", on_changed="fail")
     return "\n".join(lines)
 
 

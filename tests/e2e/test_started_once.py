@@ -1,4 +1,4 @@
-"""A run is started once, whatever is killed, cleared or left unanswered."""
+"""A run, or an execution of a component, is started once, whatever is killed, cleared or left unanswered."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ class Payment(DagRun):
         self.rabbit = rabbit
         self.sandbox = rabbit.control
 
+    def started(self) -> list[str]:
+        """Return the id of each run and each execution that was started."""
+        return [each["id"] for each in (*self.sandbox.runs(), *self.sandbox.executions())]
+
+    def is_waited_for(self) -> bool:
+        return self.rabbit.received("stream") + self.rabbit.received("stream_execution") > 0
+
     def transactions(self) -> list[str]:
         """Return the hash of each payment, of all runs."""
         with WRHook(self.rabbit.conn_id) as hook:
@@ -47,17 +54,19 @@ def nothing(payment: Payment) -> None:
 
 
 def kill_before(payment: Payment) -> None:
-    payment.wait_until("the update is sent, and held back", lambda: not payment.sandbox.faults())
+    payment.wait_until(
+        "what comes before the trigger is sent, and held back", lambda: not payment.sandbox.faults()
+    )
     payment.kill_worker()
 
 
 def kill_during(payment: Payment) -> None:
-    payment.wait_until("the trigger is obeyed, and its answer held back", lambda: bool(payment.sandbox.runs()))
+    payment.wait_until("the trigger is obeyed, and its answer held back", lambda: bool(payment.started()))
     payment.kill_worker()
 
 
 def clear_during(payment: Payment) -> None:
-    payment.wait_until("the trigger is obeyed, and its answer held back", lambda: bool(payment.sandbox.runs()))
+    payment.wait_until("the trigger is obeyed, and its answer held back", lambda: bool(payment.started()))
     payment.clear()
 
 
@@ -67,7 +76,7 @@ def clear_twice(payment: Payment) -> None:
 
 
 def kill_after(payment: Payment) -> None:
-    payment.wait_until("the wait begins", lambda: payment.rabbit.received("stream") > 0)
+    payment.wait_until("the wait begins", payment.is_waited_for)
     payment.kill_worker()
 
 
@@ -158,7 +167,7 @@ class Case(NamedTuple):
     says: str = ""
     """What the log of the last try must say."""
     given: Fault | Mapping[str, Any] | None = None
-    """A fault of the sandbox, or the config of the first stage of its runs."""
+    """A fault of the sandbox, or the config of the first stage of its runs, or of its component."""
 
 
 SHORT = {"seconds": 5}
@@ -172,6 +181,9 @@ ANSWER_HELD = Fault("trigger", delay=HELD_BACK, obey=True)
 ANSWER_503 = Fault("trigger", status=503, obey=True)
 ANSWER_LOST = Fault("trigger", reset=True, obey=True)
 REFUSED = Fault("trigger", status=429, times=2)
+CATALOGUE_HELD = Fault("list_components", delay=HELD_BACK, reset=True)
+EXECUTE_HELD = Fault("execute_component", delay=HELD_BACK, obey=True)
+EXECUTE_LOST = Fault("execute_component", reset=True, obey=True)
 
 RESUMES = ": resuming it"
 UNKNOWN = "WRTriggerUnknownError: "
@@ -180,6 +192,7 @@ NO_RUN = "whether a run started is not known: White Rabbit does not know run "
 SECOND = "Starting a run that may be the second"
 ANOTHER = "may have started a run. Starting another, since the task was cleared"
 NO_RETRY = "No retry: these stages may have had an effect"
+NO_EXECUTION_RETRY = "No retry: SEND_EVM_TRANSACTION may have had an effect"
 CHANGED = "component_updates changed since"
 
 # fmt: off
@@ -219,6 +232,14 @@ CASES = [
     Case("503, with 'retrigger'", "retriggering", nothing, 2, "success", 2, SECOND, ANSWER_503),
     Case("obeyed, but the connection is reset", "deferred", nothing, 1, "failed", 1, UNKNOWN, ANSWER_LOST),
     Case("refused twice with 429", "in_worker", nothing, 1, "success", 1, "", REFUSED),
+    Case("component, killed before the request", "component", kill_before, 1, "success", 2, "", CATALOGUE_HELD),
+    Case("component, killed during it", "component", kill_during, 1, "failed", 2, UNKNOWN, EXECUTE_HELD),
+    Case("component, killed after it", "component", kill_after, 1, "success", 2, RESUMES, LONG),
+    Case("component, cleared during it", "component", clear_during, 1, "failed", 2, NO_ANSWER, EXECUTE_HELD),
+    Case("component, its connection is reset", "component", nothing, 1, "failed", 1, UNKNOWN, EXECUTE_LOST),
+    Case("component, cleared deferred", "component_deferred", clear_while_deferred, 1, "success", 2, RESUMES,
+    LONG), Case("component, it fails", "component_deferred", nothing, 1, "failed", 1, NO_EXECUTION_RETRY,
+    FAILING_SOON),
 ]
 # fmt: on
 
@@ -227,13 +248,15 @@ def play(case: Case, airflow: LocalAirflow, rabbit: Rabbit) -> tuple[Payment, En
     """Run the case, and return its result."""
     if isinstance(case.given, Fault):
         rabbit.control.fault(**vars(case.given))
+    elif case.way.startswith("component"):
+        rabbit.control.steer("SEND_EVM_TRANSACTION", dict(case.given or {}))
     else:
         rabbit.configure(**(case.given or {}))
     payment = Payment(airflow, case.way, rabbit)
     case.happens(payment)
     state = payment.end()
     tries = max(task["try_number"] for task in payment.tasks())
-    return payment, End(len(rabbit.control.runs()), state, tries)
+    return payment, End(len(payment.started()), state, tries)
 
 
 Played = dict[str, Future[tuple[Payment, End]]]

@@ -9,6 +9,11 @@ from airflow_provider_wr.sandbox.server import Sandbox
 
 @pytest.fixture
 def sandbox(quick_sandbox: Sandbox, connect: Connect) -> Sandbox:  # noqa: F811
-    """A fresh, fast sandbox, whose connection has its workflow and the URL of its runs."""
-    connect(quick_sandbox.url, api_key=quick_sandbox.api_key, run_url=f"{quick_sandbox.url}/runs/{{run_id}}")
+    """A fresh, fast sandbox, whose connection has its workflow, and the URLs of its runs and executions."""
+    connect(
+        quick_sandbox.url,
+        api_key=quick_sandbox.api_key,
+        run_url=f"{quick_sandbox.url}/runs/{{run_id}}",
+        execution_url=f"{quick_sandbox.url}/executions/{{execution_id}}",
+    )
     return quick_sandbox

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_wr.api.calls import update_component
+from airflow_provider_wr.api.calls import execute_component, update_component
 from airflow_provider_wr.exceptions import (
     WRAuthError,
+    WRComponentFailedError,
     WRNotFoundError,
     WRRunFailedError,
     WRTriggerUnknownError,
     WRValidationError,
 )
-from airflow_provider_wr.models import Run, TriggeredRun
+from airflow_provider_wr.models import ComponentExecution, Run
 from airflow_provider_wr.operators import run_store
+from airflow_provider_wr.operators.request import ExecutionRequest, Request, RunRequest
 from airflow_provider_wr.operators.retry_policy import RetryPolicy
-from airflow_provider_wr.operators.run_store import KEY, ExistingRun, RunRequest, RunStore
+from airflow_provider_wr.operators.run_store import Existing, RunStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +34,6 @@ WORKFLOW = "7d0b6f1e-4a51-4c1e-9a57-0d5a2f6f0001"
 OTHER_WORKFLOW = "7d0b6f1e-4a51-4c1e-9a57-0d5a2f6f0002"
 COMPONENT = "c0ffee00-1111-4222-8333-944455556666"
 RUN = "9e4c7b1a-1111-4222-8333-944455556666"
-TRIGGERED = TriggeredRun(RUN, "bull-1")
 AT = "2026-01-01T00:00:00+00:00"
 
 #: A retry keeps the task's max_tries, a clear increases it.
@@ -40,6 +41,9 @@ MAX_TRIES, AFTER_A_CLEAR = 2, 4
 
 RETRY = pytest.param(MAX_TRIES, id="retry")
 CLEARED = pytest.param(AFTER_A_CLEAR, id="cleared")
+
+
+ONE = {"run": "a run", "execution": "an execution"}
 
 
 class Store(dict[str, Any]):
@@ -53,72 +57,108 @@ class Store(dict[str, Any]):
 
 
 class FakeHook:
-    """Answers for one run, and counts its reads."""
+    """Answers for one run or execution, and counts its reads."""
 
     def __init__(self, answer: str | Exception) -> None:
         self._answer = answer
         self.asked: list[str] = []
 
     def get_run(self, run_id: str) -> Run:
-        self.asked.append(run_id)
+        return cast("Run", self._get(run_id))
+
+    def get_execution(self, execution_id: str) -> ComponentExecution:
+        return cast("ComponentExecution", self._get(execution_id))
+
+    def _get(self, identifier: str) -> Run | ComponentExecution:
+        self.asked.append(identifier)
         if isinstance(self._answer, Exception):
             raise self._answer
-        return a_run(self._answer)
+        return as_it_is(self._answer)
 
 
-def a_run(status: str) -> Run:
-    return Run.from_json({"id": RUN, "status": status, "runStages": []})
+#: What a task may start. Every test of this file is run for both.
+KINDS: list[type[Request[Any]]] = [RunRequest, ExecutionRequest]
+kind: type[Request[Any]]
 
 
-def wanted(config: dict[str, Any] | None = None, workflow_id: str = WORKFLOW) -> RunRequest:
-    updates = [update_component(workflow_id, COMPONENT, config=config)] if config else []
-    return RunRequest.of(workflow_id, updates)
+@pytest.fixture(autouse=True, params=KINDS, ids=lambda kind: kind.noun)
+def _each_kind(request: pytest.FixtureRequest) -> None:
+    global kind
+    kind = request.param
+
+
+def key() -> str:
+    return kind.key
+
+
+def as_it_is(status: str) -> Run | ComponentExecution:
+    if kind is RunRequest:
+        return Run.from_json({"id": RUN, "status": status, "runStages": []})
+    return ComponentExecution.from_json({"id": RUN, "module": "GET_EVM_ACCOUNT_BALANCE", "status": status})
+
+
+def wanted(config: dict[str, Any] | None = None, subject: str = WORKFLOW) -> Request[Any]:
+    """Return what a try would start: a run of a workflow, or an execution of a component."""
+    if kind is RunRequest:
+        updates = [update_component(subject, COMPONENT, config=config)] if config else []
+        return RunRequest.of(subject, updates)
+    return ExecutionRequest.of(execute_component(subject, {"of": "an input"}, config))
 
 
 def memory(store: Store | None, *, max_tries: int = MAX_TRIES, durable: bool = True) -> RunStore:
     context: Any = {"ti": SimpleNamespace(max_tries=max_tries)}
     if store is not None:
         context["task_state_store"] = store
-    return RunStore(context, durable=durable)
+    return RunStore(context, durable=durable, kind=kind)
+
+
+def record_start(memory: RunStore) -> None:
+    ids = {kind.id_name: RUN, **({"job_id": "bull-1"} if kind is RunRequest else {})}
+    memory.record_start(**ids)
 
 
 def find(
     store: Store | None,
     api: FakeHook,
     *,
-    want: RunRequest | None = None,
+    want: Request[Any] | None = None,
     max_tries: int = MAX_TRIES,
     durable: bool = True,
     retry_run: str = "if_harmless",
     on_unknown_trigger: str = "fail",
-    on_changed_updates: str = "fail",
-) -> ExistingRun | None:
+    on_changed: str = "fail",
+) -> Existing | None:
     return memory(store, max_tries=max_tries, durable=durable).find(
         cast("WRHook", api),
         want or wanted(),
         RetryPolicy(retry_run),
         on_unknown_trigger=on_unknown_trigger,
-        on_changed_updates=on_changed_updates,
+        on_changed=on_changed,
     )
+
+
+def is_resumed(found: Existing | None, status: str) -> bool:
+    assert found is None or found.facts[kind.id_name] == RUN
+    return found is not None and found.state == as_it_is(status)
 
 
 def recorded_attempt(*, doubt_reported: bool = False) -> Store:
     store = Store()
     memory(store).record_attempt(wanted())
-    store[KEY]["at"] = AT
+    store[key()]["at"] = AT
     if doubt_reported:
         memory(store).record_doubt()
     return store
 
 
-def recorded_run(*, delivered: bool = False, want: RunRequest | None = None) -> Store:
+def recorded_run(*, delivered: bool = False, want: Request[Any] | None = None) -> Store:
     store = Store()
     earlier = memory(store)
     earlier.record_attempt(want or wanted())
-    earlier.record_run(TRIGGERED)
+    record_start(earlier)
     if delivered:
         earlier.record_success()
-    store[KEY]["at"] = AT
+    store[key()]["at"] = AT
     return store
 
 
@@ -151,7 +191,9 @@ def test_a_run_was_recorded(
     found = find(
         recorded_run(delivered=delivered), api, max_tries=max_tries, on_unknown_trigger=on_unknown_trigger
     )
-    assert found == (ExistingRun(TRIGGERED, a_run(status)) if resumes else None)
+    if kind is ExecutionRequest and status == "CANCELED":
+        resumes = True  # an unknown status, and no end
+    assert is_resumed(found, status) is resumes
     assert api.asked == [RUN]
 
 
@@ -160,7 +202,8 @@ def test_a_run_was_recorded_that_failed_with_nothing_dispatched(retry_run: str, 
     if starts:
         assert find(recorded_run(), FakeHook("FAILED"), retry_run=retry_run) is None
         return
-    with pytest.raises(WRRunFailedError) as stopped:
+    failed = WRRunFailedError if kind is RunRequest else WRComponentFailedError
+    with pytest.raises(failed) as stopped:
         find(recorded_run(), FakeHook("FAILED"), retry_run=retry_run)
     assert not stopped.value.retryable
 
@@ -168,10 +211,10 @@ def test_a_run_was_recorded_that_failed_with_nothing_dispatched(retry_run: str, 
 @pytest.mark.parametrize("max_tries", [RETRY, CLEARED])
 def test_a_run_was_recorded_and_the_api_cannot_be_asked(max_tries: int) -> None:
     store = recorded_run()
-    before = dict(store[KEY])
+    before = dict(store[key()])
     with pytest.raises(WRAuthError):
         find(store, FakeHook(WRAuthError("key refused")), max_tries=max_tries)
-    assert store[KEY] == before
+    assert store[key()] == before
 
 
 # --- doubt ------------------------------------------------------------------------------------------------
@@ -184,7 +227,7 @@ NOT_FOUND = FakeHook(WRNotFoundError("gone"))
 @pytest.mark.parametrize("recorded", DOUBTS.values(), ids=DOUBTS)
 def test_not_knowing_stops(recorded: Callable[[], Store], max_tries: int) -> None:
     """A clear fails, too: it may have come during the trigger, before anyone knew of the doubt."""
-    with pytest.raises(WRTriggerUnknownError, match="whether a run started is not known") as stopped:
+    with pytest.raises(WRTriggerUnknownError, match=f"whether an? {kind.noun} started is not known") as stopped:
         find(recorded(), NOT_FOUND, max_tries=max_tries)
     assert isinstance(stopped.value, AirflowFailException)
     assert AT in str(stopped.value)
@@ -200,7 +243,8 @@ def test_a_clear_after_a_reported_doubt_starts_a_run_and_logs_the_earlier_trigge
     with caplog.at_level(logging.WARNING, "airflow_provider_wr"):
         assert find(store, NOT_FOUND, max_tries=AFTER_A_CLEAR) is None
     assert [record.getMessage() for record in caplog.records] == [
-        f"An earlier trigger, at {AT}, may have started a run. Starting another, since the task was cleared"
+        f"An earlier trigger, at {AT}, may have started {ONE[kind.noun]}. "
+        "Starting another, since the task was cleared"
     ]
 
 
@@ -216,7 +260,7 @@ def test_the_author_accepts_a_second_run(
     with caplog.at_level(logging.WARNING, "airflow_provider_wr"):
         assert find(recorded(), NOT_FOUND, max_tries=max_tries, on_unknown_trigger="retrigger") is None
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
-        "Starting a run that may be the second, as on_unknown_trigger='retrigger' asks"
+        f"Starting {ONE[kind.noun]} that may be the second, as on_unknown_trigger='retrigger' asks"
     ]
 
 
@@ -228,44 +272,47 @@ def test_a_run_that_may_not_be_visible_yet_is_read_again(monkeypatch: pytest.Mon
     monkeypatch.setattr(run_store, "VISIBILITY_POLL", 0.01)
     store = Store()
     memory(store).record_attempt(wanted())
-    memory(store).record_run(TRIGGERED)
+    record_start(memory(store))
     answers = iter([WRNotFoundError("not yet"), WRNotFoundError("not yet")])
 
     class LaterVisible(FakeHook):
-        def get_run(self, run_id: str) -> Run:
-            super().get_run(run_id)
+        def _get(self, identifier: str) -> Run | ComponentExecution:
+            super()._get(identifier)
             for error in answers:
                 raise error
-            return a_run("EXECUTING")
+            return as_it_is("EXECUTING")
 
     api = LaterVisible("EXECUTING")
-    assert find(store, api) == ExistingRun(TRIGGERED, a_run("EXECUTING"))
+    assert is_resumed(find(store, api), "EXECUTING")
     assert len(api.asked) == 3
 
 
 # --- other updates ----------------------------------------------------------------------------------------
 
-CHANGES = {
-    "another value": (wanted({"a": 1}), wanted({"a": 2}), "component_updates"),
-    "another type": (wanted({"a": 1}), wanted({"a": "1"}), "component_updates"),
-    "no updates any more": (wanted({"a": 1}), wanted(), "component_updates"),
-    "another workflow": (wanted(), wanted(workflow_id=OTHER_WORKFLOW), "workflow_id"),
+OF_CONFIG = {"run": "component_updates", "execution": "input or config"}
+OF_SUBJECT = {"run": "workflow_id", "execution": "module"}
+CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, str]]] = {
+    "another value": ({"config": {"a": 1}}, {"config": {"a": 2}}, OF_CONFIG),
+    "another type": ({"config": {"a": 1}}, {"config": {"a": "1"}}, OF_CONFIG),
+    "no config any more": ({"config": {"a": 1}}, {}, OF_CONFIG),
+    "another workflow or component": ({}, {"subject": OTHER_WORKFLOW}, OF_SUBJECT),
 }
 
 
 @pytest.mark.parametrize("max_tries", [RETRY, CLEARED])
 @pytest.mark.parametrize("status", ["EXECUTING", "COMPLETED"])
 @pytest.mark.parametrize(("before", "now", "what"), CHANGES.values(), ids=CHANGES)
-def test_a_run_with_other_updates_is_not_resumed_without_a_word(
-    before: RunRequest, now: RunRequest, what: str, status: str, max_tries: int
+def test_a_run_with_other_values_is_not_resumed_without_a_word(
+    before: dict[str, Any], now: dict[str, Any], what: dict[str, str], status: str, max_tries: int
 ) -> None:
-    store = recorded_run(want=before)
-    with pytest.raises(WRValidationError, match=f"is {status}, and {what} changed since") as stopped:
-        find(store, FakeHook(status), want=now, max_tries=max_tries)
+    store, want = recorded_run(want=wanted(**before)), wanted(**now)
+    with pytest.raises(WRValidationError, match=f"is {status}, and {what[kind.noun]} changed since") as stopped:
+        find(store, FakeHook(status), want=want, max_tries=max_tries)
+    assert f"{kind.on_changed}='resume'" in str(stopped.value)
     assert not stopped.value.retryable
     api = FakeHook(status)
-    assert find(store, api, want=now, max_tries=max_tries, on_changed_updates="resume") is not None
-    assert find(store, api, want=now, max_tries=max_tries, on_changed_updates="restart") is None
+    assert find(store, api, want=want, max_tries=max_tries, on_changed="resume") is not None
+    assert find(store, api, want=want, max_tries=max_tries, on_changed="restart") is None
 
 
 def test_the_digest_holds_no_value() -> None:
@@ -289,25 +336,26 @@ def test_nothing_was_recorded(max_tries: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("store", "durable"),
+    ("recorded", "durable"),
     [
         pytest.param(None, True, id="Airflow without a store"),
-        pytest.param(recorded_run(), False, id="not durable"),
-        pytest.param(recorded_attempt(), False, id="not durable, attempt"),
+        pytest.param("recorded_run", False, id="not durable"),
+        pytest.param("recorded_attempt", False, id="not durable, attempt"),
     ],
 )
-def test_nothing_is_remembered(store: Store | None, durable: bool) -> None:
+def test_nothing_is_remembered(recorded: str | None, durable: bool) -> None:
+    store = globals()[recorded]() if recorded else None
     before = dict(store) if store is not None else None
     api = FakeHook("EXECUTING")
     assert find(store, api, durable=durable) is None
     assert api.asked == []
     forgetful = memory(store, durable=durable)
     forgetful.record_attempt(wanted())
-    forgetful.record_run(TRIGGERED)
+    record_start(forgetful)
     forgetful.record_doubt()
     forgetful.record_success()
     forgetful.discard_attempt()
-    assert forgetful.run_id is None
+    assert forgetful.started_id is None
     assert store == before
 
 
@@ -318,15 +366,13 @@ def test_a_retry_after_a_clear_that_resumed_is_not_taken_for_another_clear() -> 
     store = recorded_run()
     assert find(store, FakeHook("EXECUTING"), max_tries=AFTER_A_CLEAR) is not None
     # The run completes, the worker dies, and Airflow retries: the task returns that run.
-    assert find(store, FakeHook("COMPLETED"), max_tries=AFTER_A_CLEAR) == ExistingRun(
-        TRIGGERED, a_run("COMPLETED")
-    )
+    assert is_resumed(find(store, FakeHook("COMPLETED"), max_tries=AFTER_A_CLEAR), "COMPLETED")
 
 
 def test_resuming_keeps_when_the_run_was_started() -> None:
     store = recorded_run()
     find(store, FakeHook("EXECUTING"))
-    assert store[KEY]["at"] == AT
+    assert store[key()]["at"] == AT
 
 
 def test_a_second_clear_of_a_completed_task_starts_a_new_run_again() -> None:
@@ -334,7 +380,7 @@ def test_a_second_clear_of_a_completed_task_starts_a_new_run_again() -> None:
     assert find(store, FakeHook("COMPLETED"), max_tries=AFTER_A_CLEAR) is None
     cleared = memory(store, max_tries=AFTER_A_CLEAR)
     cleared.record_attempt(wanted())
-    cleared.record_run(TRIGGERED)
+    record_start(cleared)
     assert find(store, FakeHook("COMPLETED"), max_tries=AFTER_A_CLEAR) is not None
     memory(store, max_tries=AFTER_A_CLEAR).record_success()
     assert find(store, FakeHook("COMPLETED"), max_tries=AFTER_A_CLEAR + 2) is None
@@ -357,8 +403,39 @@ def test_an_attempt_that_certainly_came_to_nothing_is_forgotten() -> None:
 def test_a_job_id_may_be_missing() -> None:
     store = Store()
     memory(store).record_attempt(wanted())
-    memory(store).record_run(TriggeredRun(RUN, None))
-    assert find(store, FakeHook("EXECUTING")) == ExistingRun(TriggeredRun(RUN, None), a_run("EXECUTING"))
+    memory(store).record_start(**{kind.id_name: RUN, "job_id": None})
+    found = find(store, FakeHook("EXECUTING"))
+    assert found is not None
+    assert found.facts["job_id"] is None
+
+
+def test_the_places_in_the_store_stay_as_they_are() -> None:
+    """Tasks that are under way when the package is upgraded find what they started."""
+    assert [each.key for each in KINDS] == ["wr_run", "wr_execution"]
+    facts = (
+        {"workflow_id", "updates", "run_id", "job_id"}
+        if kind is RunRequest
+        else {"module", "values", "execution_id"}
+    )
+    assert facts | {"at", "max_tries", "delivered", "doubt_reported"} == recorded_run()[key()].keys()
+
+
+def test_the_order_of_keys_is_no_other_input() -> None:
+    if kind is ExecutionRequest:
+        assert wanted({"a": 1, "b": {"c": 2, "d": 3}}) == wanted({"b": {"d": 3, "c": 2}, "a": 1})
+
+
+def test_how_an_execution_is_tried_and_its_callback_are_no_other_input() -> None:
+    if kind is ExecutionRequest:
+        call = execute_component(
+            WORKFLOW,
+            {"of": "an input"},
+            attempts=3,
+            wait_ms=5,
+            callback_url="https://x.example",
+            callback_secret="s",
+        )
+        assert ExecutionRequest.of(call) == wanted()
 
 
 # --- a store that is away ---------------------------------------------------------------------------------
@@ -400,7 +477,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_a_store_that_is_away_is_tried_again(error: Exception, pauses: list[float]) -> None:
     store = AwayStore(error, 3)
     memory(store).record_attempt(wanted())
-    assert (store[KEY]["run_id"], len(pauses)) == (None, 3)
+    assert (store[key()][kind.id_name], len(pauses)) == (None, 3)
 
 
 @pytest.mark.parametrize("error", [TypeError("a fault of ours"), Refused(413), Refused(422)], ids=repr)
@@ -416,7 +493,7 @@ def test_a_doubt_that_cannot_be_stored_hides_nothing(pauses: list[float]) -> Non
     earlier.record_attempt(wanted())
     store._errors = [Refused(413)] * 2
     earlier.record_doubt()
-    assert store[KEY]["doubt_reported"] is False  # so the first clear fails, and reports it
+    assert store[key()]["doubt_reported"] is False  # so the first clear fails, and reports it
 
 
 def test_a_run_that_cannot_be_stored_fails_nothing_and_a_retry_stops(
@@ -426,7 +503,7 @@ def test_a_run_that_cannot_be_stored_fails_nothing_and_a_retry_stops(
     earlier = memory(store)
     earlier.record_attempt(wanted())
     store._errors = [Refused(413)]
-    earlier.record_run(TRIGGERED)
-    assert f"Airflow could not store run_id='{RUN}'" in caplog.text
+    record_start(earlier)
+    assert f"Airflow could not store {kind.id_name}='{RUN}'" in caplog.text
     with pytest.raises(WRTriggerUnknownError):
         find(store, FakeHook("EXECUTING"))

@@ -130,9 +130,10 @@ def test_airflow_lists_the_connection_type_and_its_hook(alone: CleanEnvironment)
     assert (hook["hook_name"], hook["conn_id_attribute_name"]) == ("White Rabbit", "wr_conn_id")
 
 
-def test_airflow_lists_the_extra_link(alone: CleanEnvironment) -> None:
+@pytest.mark.parametrize("link", ["WRRunLink", "WRExecutionLink"])
+def test_airflow_lists_the_extra_links(alone: CleanEnvironment, link: str) -> None:
     links = airflow(alone, "providers", "links")
-    assert {"extra_link_class_name": "airflow_provider_wr.links.wr.WRRunLink"} in links
+    assert {"extra_link_class_name": f"airflow_provider_wr.links.wr.{link}"} in links
 
 
 def test_airflow_lists_the_fields_of_the_form(alone: CleanEnvironment) -> None:

@@ -56,7 +56,7 @@ def test_a_run_that_ended(deadline: float | None) -> None:
 def test_an_error_arrives_as_it_was_raised(kind: type[WRError], facts: dict[str, Any]) -> None:
     error = kind("Rate limit exceeded", **facts)
     end = through_the_database(WaitEnd(RUN, DEADLINE, error))
-    assert (end.run_id, end.deadline) == (RUN, DEADLINE)
+    assert (end.id, end.deadline) == (RUN, DEADLINE)
     assert type(end.error) is kind
     assert str(end.error) == str(error)
     assert vars(end.error) == {**vars(error), "details": None}

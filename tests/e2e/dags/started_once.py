@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param
 
-from airflow_provider_wr.operators.wr import WRTriggerRunOperator
+from airflow_provider_wr.operators.wr import WRExecuteComponentOperator, WRTriggerRunOperator
 from airflow_provider_wr.sensors.wr import WRRunSensor
 
 # The component "Notify" of the sandbox's workflow.
@@ -57,6 +57,20 @@ PARAMS = {"conn_id": Param("wr_default", type="string")}
 for way, options in WAYS.items():
     with DAG(way, schedule=None, params=PARAMS):
         WRTriggerRunOperator(**{**COMMON, **options})
+
+for way, options in {"component": {}, "component_deferred": {"deferrable": True}}.items():
+    with DAG(way, schedule=None, params=PARAMS):
+        WRExecuteComponentOperator(
+            task_id="pay",
+            module="SEND_EVM_TRANSACTION",
+            input={"to": "{{ run_id }}", "value": "5"},
+            config={"chainId": 1},
+            validate=True,
+            wr_conn_id=COMMON["wr_conn_id"],
+            retries=COMMON["retries"],
+            retry_delay=COMMON["retry_delay"],
+            **options,
+        )
 
 with DAG("mapped_in_worker", schedule=None, params=PARAMS):
     WRTriggerRunOperator.partial(**COMMON).expand(workflow_id=[WORKFLOW_ID] * 3)
