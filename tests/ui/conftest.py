@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from environments import ROOT
 from PIL import Image
-from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, FloatRect, Locator, Page, expect, sync_playwright
 
 from airflow_provider_wr.sandbox.server import Sandbox
 from dev.local_airflow import LocalAirflow
@@ -36,6 +36,15 @@ PATIENCE = 60.0
 """Seconds after which what should be on a page is taken to never come."""
 
 TakePicture = Callable[[Page | Locator, str], None]
+
+#: The part of a tab that the picture of this name shows: where its head begins, and what matters ends.
+CLIPS: dict[str, FloatRect] = {
+    "connection-extra": {"x": 192, "y": 64, "width": 896, "height": 736},
+    "connection-form": {"x": 192, "y": 64, "width": 896, "height": 736},
+    "grid-deferred": {"x": 332, "y": 62, "width": 936, "height": 590},
+    "task-details": {"x": 332, "y": 62, "width": 928, "height": 328},
+    "task-failed": {"x": 332, "y": 62, "width": 928, "height": 388},
+}
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +117,8 @@ def take_picture() -> TakePicture:
             page.evaluate("document.activeElement.blur()")
             expect(page.get_by_role("tooltip")).to_have_count(0)
             PICTURES.mkdir(exist_ok=True)
-            picture = Image.open(BytesIO(shown.screenshot(animations="disabled")))
+            clip = {"clip": CLIPS[name]} if name in CLIPS else {}
+            picture = Image.open(BytesIO(shown.screenshot(animations="disabled", **clip)))
             # A palette is enough for text and flat colours, and a third of the size.
             picture.quantize(256, dither=Image.Dither.NONE).save(PICTURES / f"{name}.png", optimize=True)
 

@@ -120,10 +120,10 @@ class TaskPage:
         """The task's log, which is the first tab of the page."""
         return self.page.get_by_role("code").first
 
-    def open_details(self) -> Locator:
-        """Go to the tab with the extra links, and return the part of the page that has them."""
+    def open_details(self) -> None:
+        """Go to the tab with the extra links."""
         self.page.get_by_role("link", name="Details", exact=True).click()
-        return self.page.get_by_role("tabpanel").or_(self.page.get_by_role("main")).first
+        expect(self.page.get_by_text("Extra Links", exact=True)).to_be_visible()
 
     def follow_link(self, name: str) -> Page:
         """Press an extra link of the task and return the tab that it opens."""

@@ -117,7 +117,10 @@ def test_the_log_shows_progress_run_and_credits(
 
 
 def test_the_button_leads_to_the_run(sandbox: Sandbox, completed: DagRunPage, take_picture: TakePicture) -> None:
-    run_page = completed.open_task(SENSOR).follow_link("White Rabbit run")
+    task = completed.open_task(SENSOR)
+    task.open_details()
+    take_picture(task.page, "task-details")
+    run_page = task.follow_link("White Rabbit run")
     expect(run_page.get_by_role("heading")).to_have_text(f"Run {sandbox.control.runs()[0]['id']}")
     expect(run_page.get_by_role("strong")).to_have_text("COMPLETED")
     expect(run_page.get_by_role("row").filter(has_text="SEND_EVM_TRANSACTION")).to_have_count(5)
@@ -126,7 +129,12 @@ def test_the_button_leads_to_the_run(sandbox: Sandbox, completed: DagRunPage, ta
 
 
 def test_the_log_names_the_stage_that_failed(
-    page: Page, airflow: LocalAirflow, sandbox: Sandbox, hook: WRHook, completed: DagRunPage
+    page: Page,
+    airflow: LocalAirflow,
+    sandbox: Sandbox,
+    hook: WRHook,
+    completed: DagRunPage,
+    take_picture: TakePicture,
 ) -> None:
     config = {"seconds": 0.2, "failWith": "the node does not answer"}
     hook.update_component(sandbox.components["Balance"], config=config)
@@ -138,3 +146,4 @@ def test_the_log_names_the_stage_that_failed(
     expect(log).to_contain_text("the node does not answer")
     expect(log).to_contain_text("WRRunFailedError")
     expect(log).not_to_contain_text("During handling")
+    take_picture(page, "task-failed")
