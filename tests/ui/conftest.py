@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from environments import ROOT
 from PIL import Image
-from playwright.sync_api import BrowserContext, FloatRect, Locator, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
 from airflow_provider_wr.sandbox.server import Sandbox
 from dev.local_airflow import LocalAirflow
@@ -35,16 +35,10 @@ WANT_PICTURES = bool(os.environ.get("WR_SCREENSHOTS"))
 PATIENCE = 60.0
 """Seconds after which what should be on a page is taken to never come."""
 
-TakePicture = Callable[[Page | Locator, str], None]
+MARGIN = 8
+"""Pixels around what a picture shows."""
 
-#: The part of a tab that the picture of this name shows: where its head begins, and what matters ends.
-CLIPS: dict[str, FloatRect] = {
-    "connection-extra": {"x": 192, "y": 64, "width": 896, "height": 736},
-    "connection-form": {"x": 192, "y": 64, "width": 896, "height": 736},
-    "grid-deferred": {"x": 332, "y": 62, "width": 936, "height": 590},
-    "task-details": {"x": 332, "y": 62, "width": 928, "height": 328},
-    "task-failed": {"x": 332, "y": 62, "width": 928, "height": 388},
-}
+TakePicture = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +51,11 @@ def context() -> Iterator[BrowserContext]:
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=executable, args=OPTIONS, timeout=PATIENCE * 1000)
         context = browser.new_context(
-            viewport={"width": 1280, "height": 800}, locale="en-US", timezone_id="UTC", color_scheme="light"
+            viewport={"width": 1280, "height": 800},
+            device_scale_factor=2 if WANT_PICTURES else 1,
+            locale="en-US",
+            timezone_id="UTC",
+            color_scheme="light",
         )
         context.set_default_timeout(PATIENCE * 1000)
         yield context
@@ -108,18 +106,33 @@ def picture_of_failure(request: pytest.FixtureRequest, page: Page, folder: Path)
 
 @pytest.fixture(scope="session")
 def take_picture() -> TakePicture:
-    """Save a screenshot of a tab, or a part of it, for the docs under this name, if ``WR_SCREENSHOTS`` is set."""
+    """Save a part of a page as a picture for the docs, if ``WR_SCREENSHOTS`` is set.
 
-    def take(shown: Page | Locator, name: str) -> None:
+    The part starts at the left and top of ``first``, and ends at the bottom of ``last`` and at the right of the
+    window, which is ``width`` pixels wide. A picture that is as wide as the text of the docs is readable there.
+    """
+
+    def take(first: Page | Locator, name: str, last: Locator | None = None, *, width: int = 760) -> None:
         if WANT_PICTURES:
-            page = shown if isinstance(shown, Page) else shown.page
-            page.mouse.move(640, 799)  # away from anything with a tooltip
+            if isinstance(first, Page):
+                first = first.locator("body")
+            page = first.page
+            before = page.viewport_size
+            page.set_viewport_size({"width": width, "height": 1000})
+            page.mouse.move(width - 1, 999)  # away from anything with a tooltip
             page.evaluate("document.activeElement.blur()")
             expect(page.get_by_role("tooltip")).to_have_count(0)
-            PICTURES.mkdir(exist_ok=True)
-            clip = {"clip": CLIPS[name]} if name in CLIPS else {}
-            picture = Image.open(BytesIO(shown.screenshot(animations="disabled", **clip)))
+            page.wait_for_timeout(1000)  # for the layout of this width
+            top, bottom = first.bounding_box(), (last or first).bounding_box()
+            assert top
+            assert bottom
+            x, y = max(0, top["x"] - MARGIN), max(0, top["y"] - MARGIN)
+            height = min(1000, bottom["y"] + bottom["height"] + MARGIN) - y
+            clip = {"x": x, "y": y, "width": width - x, "height": height}
+            picture = Image.open(BytesIO(page.screenshot(animations="disabled", clip=clip)))  # type: ignore[arg-type]
             # A palette is enough for text and flat colours, and a third of the size.
             picture.quantize(256, dither=Image.Dither.NONE).save(PICTURES / f"{name}.png", optimize=True)
+            if before:
+                page.set_viewport_size(before)
 
     return take

@@ -21,6 +21,15 @@ class Form:
         text = self.page.get_by_text(re.compile(rf"^{re.escape(label)}\s*\*?$"))
         return self.dialog.get_by_role("group").filter(has=text)
 
+    @property
+    def title(self) -> Locator:
+        """Return the dialog's title."""
+        return self.dialog.get_by_role("heading").first
+
+    def section(self, name: str) -> Locator:
+        """Return the head of a section."""
+        return self.dialog.get_by_role("button", name=name, exact=True)
+
     def input(self, label: str) -> Locator:
         """Return an input."""
         return self.field(label).locator("input")
@@ -43,7 +52,7 @@ class ConnectionForm(Form):
 
     def open_section(self, name: str) -> None:
         """Open one of the form's sections, which closes the others."""
-        self.dialog.get_by_role("button", name=name, exact=True).click()
+        self.section(name).click()
 
 
 class Connections:
@@ -97,6 +106,16 @@ class DagRunPage:
         """Return a task's row in the table."""
         return self.page.get_by_role("row").filter(has=self.page.get_by_role("link", name=task_id, exact=True))
 
+    @property
+    def heading(self) -> Locator:
+        """The heading of the table of tasks."""
+        return self.page.get_by_text(re.compile(r"^\d+ Task Instances$")).first
+
+    @property
+    def tasks(self) -> Locator:
+        """The table of tasks."""
+        return self.page.get_by_role("table").first
+
     def expect_in_grid(self, task_id: str, state: str) -> None:
         """Hover over a task's square and expect this state in the tooltip."""
         self.page.get_by_test_id(f"grid-{self.run_id}-{task_id}").hover()
@@ -120,14 +139,25 @@ class TaskPage:
         """The task's log, which is the first tab of the page."""
         return self.page.get_by_role("code").first
 
-    def open_details(self) -> None:
-        """Go to the tab with the extra links."""
+    def wrap_log(self) -> None:
+        """Wrap the lines of the log and hide their times, with Airflow's hotkeys."""
+        self.page.keyboard.press("w")
+        self.page.keyboard.press("t")
+
+    @property
+    def first_tab(self) -> Locator:
+        """The tab of the log, the first of the task's tabs."""
+        return self.page.get_by_role("link", name="Logs", exact=True)
+
+    def link(self, name: str) -> Locator:
+        """Open the task's details and return an extra link."""
         self.page.get_by_role("link", name="Details", exact=True).click()
         expect(self.page.get_by_text("Extra Links", exact=True)).to_be_visible()
+        return self.page.get_by_role("link", name=name, exact=True)
 
     def follow_link(self, name: str) -> Page:
         """Press an extra link of the task and return the tab that it opens."""
-        self.open_details()
+        link = self.link(name)
         with self.page.expect_popup() as opened:
-            self.page.get_by_role("link", name=name, exact=True).click()
+            link.click()
         return opened.value

@@ -29,14 +29,14 @@ def connection(page: Page, airflow: LocalAirflow, sandbox: Sandbox, take_picture
     dialog = Connections(page, airflow.url).add("wr_default")
     dialog.input("Base URL").fill(sandbox.url)
     dialog.input("API key").fill(sandbox.api_key)
-    take_picture(page, "connection-form")
     # Airflow 3.3.2 cannot test a connection without a port: its UI sends port 0, which its API takes for another
     # server (https://github.com/apache/airflow/pull/73298). The port of the base URL goes first.
     dialog.input("Port").fill(sandbox.url.rpartition(":")[2])
+    take_picture(dialog.title, "connection-form", dialog.input("Schema"))
     dialog.open_section("Extra Fields")
     dialog.input("Workflow ID").fill(sandbox.workflow_id)
     dialog.input("Run URL").fill(sandbox.connection["extra"]["run_url"])
-    take_picture(page, "connection-extra")
+    take_picture(dialog.section("Extra Fields"), "connection-extra", dialog.field("Run URL"))
     dialog.submit("Save")
     return "wr_default"
 
@@ -59,7 +59,7 @@ def completed(
     hook.update_component(Sandbox.components["Payment"], config={"seconds": 3, "failAttempts": 1})
     dag_run = DagPage(page, airflow.url, DAG_ID).trigger(apiUrl="https://api.example.com/rates", seconds=SECONDS)
     expect(dag_run.row(SENSOR)).to_contain_text("Deferred")
-    take_picture(page, "grid-deferred")
+    take_picture(dag_run.heading, "grid-deferred", dag_run.tasks, width=1000)
     dag_run.expect_in_grid(SENSOR, "Deferred")
     expect(dag_run.row("inspect_stages")).to_contain_text("Success")
     return dag_run
@@ -113,18 +113,18 @@ def test_the_log_shows_progress_run_and_credits(
         re.compile(r"EXECUTING \| \d stages pending \| \d credits? \| running: [A-Z]")
     )
     expect(task.log).to_contain_text(f"run {sandbox.control.runs()[0]['id']} ended COMPLETED, 14 credits used")
-    take_picture(task.log, "task-log")
+    task.wrap_log()
+    take_picture(task.log, "task-log", width=1000)
 
 
 def test_the_button_leads_to_the_run(sandbox: Sandbox, completed: DagRunPage, take_picture: TakePicture) -> None:
     task = completed.open_task(SENSOR)
-    task.open_details()
-    take_picture(task.page, "task-details")
+    take_picture(task.first_tab, "task-details", task.link("White Rabbit run"), width=1000)
     run_page = task.follow_link("White Rabbit run")
     expect(run_page.get_by_role("heading")).to_have_text(f"Run {sandbox.control.runs()[0]['id']}")
     expect(run_page.get_by_role("strong")).to_have_text("COMPLETED")
     expect(run_page.get_by_role("row").filter(has_text="SEND_EVM_TRANSACTION")).to_have_count(5)
-    take_picture(run_page, "run-page")
+    take_picture(run_page.get_by_role("heading"), "run-page", run_page.get_by_role("table"))
     run_page.close()
 
 
@@ -140,10 +140,11 @@ def test_the_log_names_the_stage_that_failed(
     hook.update_component(sandbox.components["Balance"], config=config)
     dag_run = DagPage(page, airflow.url, DAG_ID).trigger(seconds=0)
     expect(dag_run.row(SENSOR)).to_contain_text("Failed")
-    log = dag_run.open_task(SENSOR).log
+    task = dag_run.open_task(SENSOR)
+    log = task.log
     expect(log).to_contain_text(f"run {sandbox.control.runs()[-1]['id']} ended FAILED")
     expect(log).to_contain_text("GET_EVM_ACCOUNT_BALANCE")
     expect(log).to_contain_text("the node does not answer")
     expect(log).to_contain_text("WRRunFailedError")
     expect(log).not_to_contain_text("During handling")
-    take_picture(page, "task-failed")
+    take_picture(task.first_tab, "task-failed", log.get_by_text("the node does not answer").first, width=1000)
