@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_2_PLUS
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -44,6 +45,15 @@ def blocks(page: Path) -> list[Block]:
             language = token.info.split(maxsplit=1)[0] if token.info.strip() else "none"
             found.append(Block(page, line, language, token.content))
     return found
+
+
+def portable(code: str) -> str:
+    """Return the code of a page with the imports that the pages ask for on the Airflow that is here."""
+    if not AIRFLOW_V_3_0_PLUS:
+        code = code.replace("from airflow.sdk import", "from airflow.providers.common.compat.sdk import")
+    if not AIRFLOW_V_3_2_PLUS:
+        code = code.replace("from airflow.dag_processing.dagbag import", "from airflow.models.dagbag import")
+    return code
 
 
 @dataclass(frozen=True)

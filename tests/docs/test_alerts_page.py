@@ -15,7 +15,7 @@ from airflow_provider_wr.exceptions import (
 )
 from airflow_provider_wr.models import Run
 
-from .blocks import ROOT, blocks
+from .blocks import ROOT, blocks, portable
 
 STAGE = {"id": "s", "module": "HTTP_REQUEST", "status": "FAILED", "error": {"message": "no route"}}
 RUN = Run.from_json({"id": "9e4c", "status": "FAILED", "totalUsage": 8, "runStages": [STAGE]})
@@ -36,7 +36,7 @@ RUN = Run.from_json({"id": "9e4c", "status": "FAILED", "totalUsage": 8, "runStag
 )
 def test_the_callback(error: WRError, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {}
-    exec(blocks(ROOT / "docs" / "alerts.md")[0].code, names)  # noqa: S102 - our own page
+    exec(portable(blocks(ROOT / "docs" / "alerts.md")[0].code), names)  # noqa: S102 - our own page
     alert = names["alert"]
     assert callable(alert)
     alert({"exception": error, "ti": SimpleNamespace(dag_id="pay")})
