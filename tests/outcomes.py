@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -252,16 +252,62 @@ OUTCOMES = [
     ),
 ]
 
+# --- executions of a component ----------------------------------------------------------------------------
+
+PAYMENT = "SEND_EVM_TRANSACTION"
+"""The component whose executions are waited for."""
+
+#: What is told of an execution, in place of what is told of a run.
+_OF_EXECUTION = {
+    ENDED["COMPLETED"]: "execution RUN ended COMPLETED, 2 credits used",
+    ENDED["FAILED"]: f"execution RUN ended FAILED, 2 credits used\n  {PAYMENT}: out of gas",
+    NO_RETRY: (
+        f"No retry: {PAYMENT} may have had an effect, which a new execution would repeat.\n"
+        "Fix the cause, then clear the task to start a new execution. retry_run='always' retries all the same; "
+        "harmless_modules names modules without an effect."
+    ),
+    "WRRunFailedError": "WRComponentFailedError",
+    "/runs/RUN": "/executions/RUN",
+    "/v1/sdk/workflows/executions": "/v1/sdk/components/executions",
+    "run RUN, last": "execution RUN, last",
+}
+
+
+def _of_execution(end: End) -> End:
+    # How far it is depends on when a mode looks: an event has no credits.
+    says = [line for line in end.says if line != FIRST]
+    for run, execution in _OF_EXECUTION.items():
+        says = [line.replace(run, execution) for line in says]
+    return end._replace(says=tuple(says))
+
+
+#: The same outcomes for an execution, in the modes for which ``dag.test()`` is enough. It cannot be canceled, nor
+#: be half paid for. What takes a real scheduler is the same code for both.
+EXECUTIONS = [
+    replace(
+        outcome,
+        sensor=_of_execution(outcome.sensor),
+        operator=outcome.operator and _of_execution(outcome.operator),
+        in_process=("poke", "deferred", *(OPERATORS if outcome.operator else ())),
+    )
+    for outcome in OUTCOMES
+    if outcome.name in ("completed", "failed", "failed_soft_fail", "timeout", "timeout_soft_fail", "refused")
+]
+
 # --- logs -------------------------------------------------------------------------------------------------
 
 #: How many of these there are depends on when a mode looks: "poke" and "reschedule" do so at intervals. And only a
 #: mode with a stream has an event that says nothing but the status.
 _SEEN_BY_CHANCE = re.compile(
-    r"(CREATED|EXECUTING) \| |[A-Z]+$|The API's answers are not as documented|.*; retrying \(run RUN\)$"
+    r"(CREATED|EXECUTING) \| |[A-Z]+$|The API's answers are not as documented|"
+    r".*; retrying \((run|execution) RUN\)$"
 )
 
 #: How an operator came by its run, which is no part of the wait.
-_START = re.compile(r"Started run RUN|Waiting for run RUN|Run RUN of an earlier try|Run RUN, started at")
+_START = re.compile(
+    r"Started (run|execution) RUN|Waiting for (run|execution) RUN|(Run|Execution) RUN of an earlier try|"
+    r"(Run|Execution) RUN, started at"
+)
 
 
 def said(lines: Iterable[str], expected: Iterable[str], *, limit: float) -> tuple[str, ...]:

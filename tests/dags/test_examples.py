@@ -43,6 +43,8 @@ def hashes(run: dict[str, Any]) -> list[str]:
 def test_every_example_is_run() -> None:
     here = {
         "example_wr_chain",
+        "example_wr_component",
+        "example_wr_component_fan_out",
         "example_wr_failure",
         "example_wr_fan_out",
         "example_wr_trigger_and_wait",
@@ -152,3 +154,26 @@ def test_the_wait_without_a_worker_gives_the_run(sandbox: Sandbox, capsys: pytes
     run = done.xcoms["wait_for_run"]["return_value"]
     assert (run["id"], run["status"]) == (started["id"], "COMPLETED")
     assert "Total credits: 14" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("least", "paid"), [(1, 1), (10**30, 0)], ids=["enough", "too little"])
+def test_a_payment_is_started_only_if_the_balance_suffices(sandbox: Sandbox, least: int, paid: int) -> None:
+    done = run_example("example_wr_component", least=least)
+    assert done.state == "success"
+    assert done.states == {
+        "balance": "success",
+        "enough": "success",
+        "pay": "success" if paid else "skipped",
+        "refill": "skipped" if paid else "success",
+    }
+    (execution,) = sandbox.control.executions()
+    assert execution["input"] == {"address": "0x52908400098527886E0F7030069857D2E4169EE7"}
+    assert len(sandbox.control.runs()) == paid
+
+
+def test_a_fan_out_over_twenty_components(sandbox: Sandbox) -> None:
+    done = run_example("example_wr_component_fan_out")
+    assert done.state == "success"
+    addresses = {execution["input"]["address"] for execution in sandbox.control.executions()}
+    assert (len(addresses), len(sandbox.control.executions())) == (20, 20)
+    assert done.xcoms["total"]["return_value"] > 0

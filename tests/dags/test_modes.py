@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from hooks.conftest import Connect
-from outcomes import FIRST, OPERATORS, OUTCOMES, End, Outcome, said
+from outcomes import EXECUTIONS, FIRST, OPERATORS, OUTCOMES, PAYMENT, End, Outcome, said
 
 from airflow_provider_wr.hooks.wr import WRHook
 from airflow_provider_wr.sandbox.server import Sandbox
@@ -20,7 +20,27 @@ from .running import plain_status, run_tasks
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
-CELLS = [(outcome, mode) for outcome in OUTCOMES for mode in outcome.in_process]
+
+class Subject(NamedTuple):
+    """What is waited for."""
+
+    noun: str
+    outcomes: list[Outcome]
+    reads: tuple[str, str]
+    """The endpoints of a read and of a stream."""
+    first: str
+    """How each mode logs that it waits, at the beginning of a line."""
+
+
+RUN = Subject("run", OUTCOMES, ("get_run", "stream"), FIRST)
+EXECUTION = Subject("execution", EXECUTIONS, ("get_execution", "stream_execution"), "EXECUTING")
+
+CELLS = [
+    (subject, outcome, mode)
+    for subject in (RUN, EXECUTION)
+    for outcome in subject.outcomes
+    for mode in outcome.in_process
+]
 
 #: Timeout in seconds of the tasks that time out: enough to start a run on a busy machine.
 LIMIT = 2
@@ -30,11 +50,12 @@ MODES = {
     "reschedule": "mode='reschedule', poke_interval=0.05",
     "deferred": "deferrable=True, poke_interval=0.05",
     "operator_in_worker": "wait_for_completion=True",
+    "operator_deferred": "wait_for_completion=True, deferrable=True",
 }
 OPTIONS = {
     "failed_soft_fail": "soft_fail=True",
     "execution_timeout": f"execution_timeout=timedelta(seconds={LIMIT})",
-    "refused": "",
+    "timeout_soft_fail": "soft_fail=True",
     "refused_silent_fail": "silent_fail=True",
     "refused_never_fail": "never_fail=True",
 }
@@ -44,12 +65,16 @@ class Waiting(NamedTuple):
     """A task that waits, in another thread."""
 
     sandbox: Sandbox
+    subject: Subject
     mode: str
     lines: Callable[[], list[str]]
     """What it has logged."""
 
     def let_go(self) -> None:
         """Let the run go on to its end."""
+        if self.subject is EXECUTION:
+            self.sandbox.control.steer(PAYMENT, {"hold": False})
+            return
         with WRHook() as hook:
             hook.update_component(self.sandbox.components["Quote"], config={"hold": False})
 
@@ -62,7 +87,7 @@ class Waiting(NamedTuple):
     def wait_until_it_waits(self) -> None:
         """Wait until the task or its trigger has logged the run's progress."""
         times = 2 if self.mode == "deferred" else 1
-        self.wait_until(lambda: self.lines().count(FIRST) >= times)
+        self.wait_until(lambda: sum(line.startswith(self.subject.first) for line in self.lines()) >= times)
 
     def refusals(self) -> int:
         return sum(request["status"] == 401 for request in self.sandbox.control.requests())
@@ -82,7 +107,7 @@ def refuse_key(waiting: Waiting) -> None:
     """Refuse the key during the wait; a stream breaks at the next event, so that every mode has to reconnect."""
     waiting.wait_until_it_waits()
     waiting.sandbox.control.clear_faults()
-    for endpoint in ("get_run", "stream"):
+    for endpoint in waiting.subject.reads:
         waiting.sandbox.control.fault(endpoint, status=401, times=None)
     waiting.let_go()
 
@@ -99,14 +124,21 @@ HAPPENS: dict[str, Callable[[Waiting], None]] = {
 
 
 @pytest.mark.parametrize(
-    ("outcome", "mode"), [pytest.param(*cell, id=f"{cell[0].name}-{cell[1]}") for cell in CELLS]
+    ("subject", "outcome", "mode"),
+    [pytest.param(*cell, id=f"{cell[0].noun}-{cell[1].name}-{cell[2]}") for cell in CELLS],
 )
 def test_every_mode_has_the_same_outcome(
-    outcome: Outcome, mode: str, sandbox: Sandbox, connect: Connect, caplog: pytest.LogCaptureFixture
+    subject: Subject,
+    outcome: Outcome,
+    mode: str,
+    sandbox: Sandbox,
+    connect: Connect,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     if outcome.name == "execution_timeout" and not AIRFLOW_V_3_0_PLUS:
         pytest.skip("below Airflow 3.0 dag.test() ends, and does not retry, when a task runs out of its time")
-    connect(sandbox.url, api_key=sandbox.api_key, run_url=f"{sandbox.url}/runs/{{run_id}}")
+    urls = {noun: f"{sandbox.url}/{noun}s/{{{noun}_id}}" for noun in ("run", "execution")}
+    connect(sandbox.url, api_key=sandbox.api_key, run_url=urls["run"], execution_url=urls["execution"])
     caplog.set_level(logging.INFO, "airflow_provider_wr")
 
     def lines() -> list[str]:
@@ -117,11 +149,11 @@ def test_every_mode_has_the_same_outcome(
         ]
 
     with ThreadPoolExecutor(1) as pool:
-        happens = pool.submit(HAPPENS[outcome.happens], Waiting(sandbox, mode, lines))
-        done = run_tasks(task(outcome, mode, sandbox))
+        happens = pool.submit(HAPPENS[outcome.happens], Waiting(sandbox, subject, mode, lines))
+        done = run_tasks(task(subject, outcome, mode, sandbox))
         happens.result()
 
-    key = "run" if mode in OPERATORS else "return_value"
+    key = subject.noun if mode in OPERATORS else "return_value"
     run = done.xcoms["wait"].get(key)
     errors = [f"{type(error).__name__}: {error}" for error in done.errors.values()]
     expected = outcome.end(mode)
@@ -134,12 +166,34 @@ def test_every_mode_has_the_same_outcome(
     ) == expected._replace(says=ours)
 
 
-def task(outcome: Outcome, mode: str, sandbox: Sandbox) -> str:
-    """Start a run unless the operator does, and return the task that waits for it."""
-    with WRHook() as hook:
-        hook.update_component(sandbox.components["Quote"], config={"hold": True, **outcome.config})
-        run_id = None if mode in OPERATORS else hook.trigger_run().run_id
+def task(subject: Subject, outcome: Outcome, mode: str, sandbox: Sandbox) -> str:
+    """Start a run or an execution unless the operator does, and return the task that waits for it."""
+    started = None if mode in OPERATORS else (_start_run if subject is RUN else _start_execution)
+    config = {"hold": True, **outcome.config}
+    if subject is EXECUTION:
+        sandbox.control.steer(PAYMENT, config)
+    else:
+        with WRHook() as hook:
+            hook.update_component(sandbox.components["Quote"], config=config)
     if outcome.happens.startswith("refuse_key"):
-        sandbox.control.fault("stream", drop_after=1, times=None)
-    options = f"task_id='wait', retries=1, timeout=60, {MODES[mode]}, {OPTIONS[outcome.name]}"
-    return f"WRRunSensor(run_id={run_id!r}, {options})" if run_id else f"WRTriggerRunOperator({options})"
+        sandbox.control.fault(subject.reads[1], drop_after=1, times=None)
+    timeout = LIMIT if outcome.happens == "wait" and outcome.name != "execution_timeout" else 60
+    options = f"task_id='wait', retries=1, timeout={timeout}, {MODES[mode]}, {OPTIONS.get(outcome.name, '')}"
+    if subject is RUN:
+        return f"WRRunSensor(run_id={started()!r}, {options})" if started else f"WRTriggerRunOperator({options})"
+    if started:
+        return f"WRComponentExecutionSensor(execution_id={started()!r}, {options})"
+    return f"WRExecuteComponentOperator(module={PAYMENT!r}, input={INPUT}, config={{'chainId': 1}}, {options})"
+
+
+INPUT = {"to": "0x1", "value": "5"}
+
+
+def _start_run() -> str:
+    with WRHook() as hook:
+        return hook.trigger_run().run_id
+
+
+def _start_execution() -> str:
+    with WRHook() as hook:
+        return hook.execute_component(PAYMENT, INPUT, {"chainId": 1}).id

@@ -48,6 +48,10 @@ def error(call: Callable[[WRHook], Any]) -> str:
     return f"{type(raised.value).__name__}: {raised.value}"
 
 
+def missing_input(sandbox: Sandbox) -> str:
+    return error(lambda hook: hook.validate_component("GET_EVM_ACCOUNT_BALANCE"))
+
+
 def failed_run(sandbox: Sandbox) -> str:
     with WRHook() as hook:
         hook.update_component(QUOTE, config={"apiUrl": "https://example.com/quote"})
@@ -192,4 +196,5 @@ SAYINGS: dict[str, Callable[[Sandbox], str]] = {
     "wait cannot start": cannot_start,
     "Task pay of DAG": may_overlap,
     "Updated component": updated,
+    "WRValidationError: input.address is missing": missing_input,
 }
