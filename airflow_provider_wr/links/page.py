@@ -1,4 +1,4 @@
-"""Where Airflow has the page of a task's run, and what a task keeps for it."""
+"""The URL of the run's page in Airflow, and the XCom that a task keeps for it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from urllib.parse import quote
 
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS, AIRFLOW_V_3_3_PLUS
 
-#: Below this path Airflow's API server has the plugin's own pages.
+#: The path of the plugin's pages on Airflow's API server.
 PREFIX = "/wr"
 
-#: The page's name among the pages that Airflow shows inside a task's page.
+#: The page's name among the plugin pages inside a task's page.
 ROUTE = "wr-run"
 
-#: The XCom in which a task keeps which run its page shows.
+#: The XCom that says which run the page shows.
 XCOM_KEY = "wr_page"
 
 
 def page_url(ti: Any) -> str | None:
     """
-    Return the URL of the page, relative to where Airflow's UI begins; None where Airflow has no such page.
+    Return the URL of the page, relative to Airflow's base URL; None below Airflow 3.1.
 
-    From Airflow 3.3 on it is inside the page of the task. Before, a browser opens it by itself.
+    From Airflow 3.3 on, it is inside the task's page; before, it stands alone.
 
     :param ti: a task instance, or its key.
     """
@@ -37,7 +37,7 @@ def page_url(ti: Any) -> str | None:
 
 def page_xcoms(ti: Any, *, outputs: bool, **watched: str) -> dict[str, Any]:
     """
-    Return what a task keeps for its page; nothing where Airflow has no such page.
+    Return what a task keeps for its page; nothing below Airflow 3.1.
 
     :param outputs: whether the page may show the outputs of stages.
     :param watched: what the page shows: ``run_id``, or ``execution_id``.

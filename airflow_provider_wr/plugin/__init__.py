@@ -18,20 +18,20 @@ class WhiteRabbitPlugin(AirflowPlugin):
     """
     Adds the page to Airflow's API server.
 
-    Every Airflow process loads this class, and the API server alone asks for its apps and views: they are
-    properties, so that no other process imports FastAPI for them.
+    Every Airflow process loads this class, but only the API server asks for its apps and views. They are
+    properties, so no other process imports FastAPI.
     """
 
     name = "white_rabbit"
 
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """The app that serves the page; none where it could not be guarded, or not be seen (Airflow below 3.1)."""
+        """The app that serves the page; none below Airflow 3.1, or if Airflow's access check is missing."""
         return [] if self._app is None else [{"app": self._app, "url_prefix": PREFIX, "name": "White Rabbit"}]
 
     @property
     def external_views(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """The page inside that of a task (Airflow 3.3). It has no tab, which Airflow would show on all tasks."""
+        """The page inside a task's page (Airflow 3.3). It has no tab, which Airflow would show on every task."""
         if self._app is None or not AIRFLOW_V_3_3_PLUS:
             return []
         place = "dags/{DAG_ID}/runs/{RUN_ID}/tasks/{TASK_ID}/{MAP_INDEX}/"
@@ -46,13 +46,13 @@ class WhiteRabbitPlugin(AirflowPlugin):
 
     @cached_property
     def _app(self) -> Any:
-        if not AIRFLOW_V_3_1_PLUS:  # 3.0 does not let a page in that a browser opens
+        if not AIRFLOW_V_3_1_PLUS:  # 3.0 does not accept the browser's cookie on a plugin's page
             return None
         try:
             from airflow_provider_wr.plugin.app import make_app
 
             return make_app()
         except Exception:
-            # Without Airflow's own check nothing may be shown, and an API server without a page should start.
-            log.exception("There is no page of a run in this Airflow")
+            # Nothing is shown without Airflow's access check, and the API server must start in any case.
+            log.exception("The White Rabbit run page is off")
             return None

@@ -1,4 +1,4 @@
-"""The routes of the run's page. Each asks Airflow first whether the user may read the XComs of the DAG."""
+"""The routes of the run's page. Each first asks Airflow whether the user may read the XComs of the DAG."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Annotated, Any
 
-# Airflow's own check of a request. Where it cannot be imported there is no page.
+# Airflow's own access check. If it cannot be imported, there is no page.
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import requires_access_dag
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
@@ -21,7 +21,7 @@ from airflow_provider_wr.plugin.task import Place
 
 STATIC = files(__package__) / "static"
 
-#: Nothing of other hosts, no script and no style but our own files, and no frame but Airflow's.
+#: Nothing from other hosts, scripts and styles only from our own files, and framed only by Airflow.
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -33,21 +33,21 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-#: What a browser shows where there is no page.
+#: What a browser shows instead of the page.
 REFUSALS = {
     401: "Log in to Airflow, then open this page again.",
     403: "Airflow does not let you read the XComs of this DAG, which this page shows.",
     404: "Airflow has no such task.",
 }
 
-#: What stands for the map index in the URL of a task that is not mapped: Airflow leaves its placeholder.
+#: The map index in the URL of a task that is not mapped. Airflow leaves its placeholder unreplaced.
 UNMAPPED = ("-1", "{MAP_INDEX}")
 
 router = APIRouter(prefix="/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}")
 
 
 def make_app() -> FastAPI:
-    """Return the app. It has no pages of documentation, which would ask nobody."""
+    """Return the app, without FastAPI's documentation pages, which check no access."""
     app = FastAPI(
         title="White Rabbit",
         openapi_url=None,
@@ -83,7 +83,7 @@ Found = Annotated[Snapshot, Depends(_look)]
 
 @router.get("/")
 async def show_page() -> HTMLResponse:
-    """The page, which is the same for all: it asks for the rest."""
+    """Return the page, which is the same for everyone; its script asks for the rest."""
     return HTMLResponse(STATIC.joinpath("page.html").read_text().replace("VERSION", __version__))
 
 
@@ -93,13 +93,13 @@ async def show_run(
     page: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
     status: Annotated[str, Query(max_length=200)] = "",
 ) -> JSONResponse:
-    """The run, and one page of its stages."""
+    """Return the run, and one page of its stages."""
     return JSONResponse(await asyncio.to_thread(found.page, page, status))
 
 
 @router.get("/stages/{number}")
 async def show_stage(found: Found, number: int) -> JSONResponse:
-    """The output and the error of one stage."""
+    """Return the output and the error of one stage."""
     stage = await asyncio.to_thread(found.stage, number)
     if stage is None:
         raise HTTPException(404, "The run has no such stage.")
@@ -122,7 +122,7 @@ def _file(name: str, media_type: str) -> Response:
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    assert isinstance(error, AnyHTTPException)  # noqa: S101 - it is the handler of no other
+    assert isinstance(error, AnyHTTPException)  # noqa: S101 - registered for no other
     if request.url.path.endswith("/"):
         text = REFUSALS.get(error.status_code, "There is no page here.")
         return HTMLResponse(f"<!doctype html><title>White Rabbit</title><p>{text}", error.status_code)

@@ -1,4 +1,4 @@
-"""One look at a run for all who look at it."""
+"""One read of a run for everyone who looks at it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, Protocol, TypeVar
 
-#: Things that are kept. A run with thousands of stages takes some tens of megabytes.
+#: Maximum number of entries. A run with thousands of stages takes tens of megabytes.
 MOST = 8
 
-#: Seconds after which a thing that nobody asks for is dropped.
+#: Seconds after which an unused entry is dropped.
 IDLE = 60.0
 
-#: Looks at a time. The API server has threads of its own, which must not wait for White Rabbit.
+#: Concurrent reads. The API server's own threads must not wait for White Rabbit.
 THREADS = 4
 
 
 class Looked(Protocol):
-    """What a look brings."""
+    """The result of a look."""
 
     @property
     def fresh_for(self) -> float:
-        """Seconds for which it is not looked again."""
+        """Seconds for which the result is reused."""
 
 
 K = TypeVar("K", bound=Hashable)
@@ -33,10 +33,9 @@ V = TypeVar("V", bound=Looked)
 
 class Cache(Generic[K, V]):
     """
-    Looks, in threads of its own, and keeps what it saw. Those who ask while it looks wait for the same look.
+    Looks in its own threads and keeps the result. Requests that come during a look share it.
 
-    :param look: looks at a thing; it is given what was seen before, or None, and returns None for what is
-        not there.
+    :param look: takes a key and the previous result, or None; returns None if there is nothing by that key.
     """
 
     def __init__(self, look: Callable[[K, V | None], V | None]) -> None:
@@ -46,7 +45,7 @@ class Cache(Generic[K, V]):
         self._threads = ThreadPoolExecutor(THREADS, "wr-run-page")
 
     async def get(self, key: K) -> V | None:
-        """Return what was seen a moment ago, or look."""
+        """Return the last result while it is fresh, otherwise look."""
         self._drop_idle()
         seen_at, value = self._seen.get(key, (float("-inf"), None))
         if value is not None and time.monotonic() < seen_at + value.fresh_for:
@@ -57,7 +56,7 @@ class Cache(Generic[K, V]):
             look = asyncio.get_running_loop().run_in_executor(self._threads, self._look, key, value)
             self._looks[key] = look
             look.add_done_callback(lambda done: self._keep(key, done))
-        # One who leaves takes the look from nobody else.
+        # A client that disconnects must not cancel the look of the others.
         return await asyncio.shield(look)
 
     def _keep(self, key: K, look: asyncio.Future[V | None]) -> None:

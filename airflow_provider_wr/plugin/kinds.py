@@ -1,4 +1,4 @@
-"""What a page may show: a run, or an execution of a component, which looks like a run of one stage."""
+"""What a page shows: a run, or an execution of a component as a run of one stage."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from airflow_provider_wr.api.watched import Watched
 
 
 def watch(watched_id: str, *, is_execution: bool) -> Watched[Any]:
-    """Return how it is read; raises :class:`WRValidationError` for an invalid id."""
+    """Return what to read; raises :class:`WRValidationError` for an invalid id."""
     return watched.execution(watched_id) if is_execution else watched.run(watched_id)
 
 
 def read(body: Any, *, is_execution: bool) -> Run:
-    """Read the API's JSON; raises :class:`WRProtocolError` where the id or the status is not there."""
+    """Read the API's JSON; raises :class:`WRProtocolError` if the id or the status is missing."""
     return as_run(ComponentExecution.from_json(body)) if is_execution else Run.from_json(body)
 
 
 def as_run(found: Run | ComponentExecution) -> Run:
-    """Return a run as it is, and an execution as a run of one stage. When a worker took it is not known."""
+    """Return a run unchanged, and an execution as a run of one stage, which starts when it was created."""
     if isinstance(found, Run):
         return found
     status = StageStatus.RUNNING if found.status == ExecutionStatus.EXECUTING else found.status

@@ -1,4 +1,4 @@
-"""How a run is now: the API server asks White Rabbit, with the task's connection."""
+"""Reads a run from White Rabbit in the API server, with the task's connection."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRAuthError
 from airflow_provider_wr.transport.requests import RequestsTransport
 
-#: Seconds that a read may take. Somebody looks at the page meanwhile.
+#: Maximum seconds for a read, since somebody is looking at the page.
 PATIENCE = 8.0
 
-#: Seconds for which a connection that was looked up is used: a secrets backend is not asked once a second.
+#: Seconds for which a connection is reused, so that a secrets backend is not asked every second.
 FRESH = 60.0
 
 T = TypeVar("T")
 
 
 class NoConnection(Exception):
-    """The API server has no such connection, or cannot use it; the text says why."""
+    """The API server has no such connection, or cannot use it; the message says why."""
 
 
 class _PerThread(threading.local):
@@ -39,9 +39,9 @@ def read(watched: Watched[Any], conn_id: str, team: str | None) -> Any:
     """
     Read a run, once. Blocks.
 
-    :param team: whose connection it is; None for everybody's.
+    :param team: the team that owns the connection; None if it has none.
 
-    Raises :class:`NoConnection`, and what a read by the hook raises.
+    Raises :class:`NoConnection`, or the same errors as the hook.
     """
     settings = _settings(conn_id, team)
     try:
@@ -55,7 +55,7 @@ def _settings(conn_id: str, team: str | None) -> WRSettings:
     looked_up_at, settings = _known.get((conn_id, team), (float("-inf"), None))
     if settings is None or time.monotonic() > looked_up_at + FRESH:
         try:
-            # Airflow's model: the SDK finds no connection of the database here, since this is no task.
+            # Airflow's model, since the SDK finds no connection of the database outside a task.
             named = {} if team is None else {"team_name": team}
             settings = WRSettings.from_connection(Connection.get_connection_from_secrets(conn_id, **named))
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What a browser is given of a run: times as numbers, texts that play no tricks, and nothing without a bound."""
+"""What the browser gets of a run: times as numbers, texts without tricks, everything bounded."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from airflow_provider_wr.api.models import RunStage
 from airflow_provider_wr.api.redaction import redact
 from airflow_provider_wr.api.text import printable
 
-#: Characters that are shown of an output or an error.
+#: Maximum characters of an output or an error.
 MAX_DOCUMENT = 100_000
 
-#: Characters that are shown of a module, a status or an id.
+#: Maximum characters of a module, a status or an id.
 MAX_NAME = 100
 
 _pretty = json.JSONEncoder(ensure_ascii=False, indent=2, default=str)
 
 _FRACTION = re.compile(r"\.(\d+)")
 
-#: What may have to be shown as an escape: control characters, and those that turn the direction of a text.
+#: Candidates for an escape: control characters, and those that change the direction of text.
 _ODD = re.compile(r"[^\n\t -~]")
 
 
@@ -33,7 +33,7 @@ def name(text: str) -> str:
 
 
 def document(value: Any) -> dict[str, Any] | None:
-    """Return a JSON value as a text, and whether the text is only its beginning; None for null."""
+    """Return a JSON value as text, and whether it was cut; None for null."""
     if value is None:
         return None
     text, is_cut = _join([value] if isinstance(value, str) else _encoded(value), MAX_DOCUMENT)
@@ -48,7 +48,7 @@ def _encoded(value: Any) -> Iterator[str]:
 
 
 def _join(chunks: Iterable[str], most: int) -> tuple[str, bool]:
-    """Join the chunks up to a length. No more of them is made than that."""
+    """Join the chunks up to a length, without producing more of them."""
     parts: list[str] = []
     length = 0
     for chunk in chunks:
@@ -65,7 +65,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def milliseconds(value: str | None) -> int | None:
-    """Return a time of the API in Unix milliseconds: from ISO 8601, or a number of seconds or milliseconds."""
+    """Return a time in Unix milliseconds, from ISO 8601 or a number of seconds or milliseconds; otherwise None."""
     if value is None:
         return None
     try:
@@ -84,7 +84,7 @@ def _from_iso(text: str) -> int | None:
         time = datetime.fromisoformat(text)
     except ValueError:
         try:
-            # Python 3.10 reads a fraction of three or six digits alone.
+            # Python 3.10 only reads fractions of three or six digits.
             time = datetime.fromisoformat(_FRACTION.sub(lambda part: f".{part[1][:6]:0<6}", text.strip()))
         except ValueError:
             return None
@@ -92,17 +92,17 @@ def _from_iso(text: str) -> int | None:
 
 
 def amount(credits: float | None) -> str | None:
-    """Return an amount of credits, of any size; None where the API did not say."""
+    """Return an amount of credits as text; None if unknown."""
     return None if credits is None else f"{credits:.12g}"
 
 
 def status(text: str) -> str:
-    """Return a status, which may be any text, or none."""
+    """Return a status, which may be any text, or empty."""
     return name(text) or "UNKNOWN"
 
 
 def stage(stage: RunStage) -> dict[str, Any]:
-    """Return what is shown of each stage: all but its times, and its output."""
+    """Return what is shown of a stage, except its times and its output."""
     return {
         "id": name(stage.id),
         "module": name(stage.module) or "no module",

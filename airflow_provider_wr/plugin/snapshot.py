@@ -1,4 +1,4 @@
-"""A task's run as it was seen at one moment: from White Rabbit while it goes on, from the XCom when it is over."""
+"""A task's run at one moment: from White Rabbit while it is active, from the XCom once the task has ended."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from airflow_provider_wr.plugin.task import Place, Task, read_task
 #: Stages on one page of the timeline.
 PAGE_SIZE = 100
 
-#: Statuses whose stages are counted: the API documents five.
+#: Maximum number of statuses to count. The API documents five.
 MOST_STATUSES = 20
 
-#: Seconds between two looks at a run while its task waits.
+#: Seconds between two reads while the task waits.
 LIVE = 1.0
 
-#: Seconds between two looks where less happens: the task has ended, or White Rabbit could not be asked.
+#: Seconds between two reads if the task has ended, or after an error.
 CALM = 5.0
 
-#: Seconds for which a run that is over is kept, for whoever turns its pages.
+#: Seconds for which a finished run is kept, for its other pages.
 OVER = 15.0
 
-#: Seconds for which no ``Retry-After`` is exceeded.
+#: Maximum seconds to honor a ``Retry-After``.
 MAX_PAUSE = 60.0
 
-#: Nobody looks again for this many times as long as a look took: thousands of stages take a while to read.
+#: Pause after a read, as a multiple of its duration: thousands of stages take a while.
 REST = 10.0
 
 
@@ -40,11 +40,11 @@ class Seen(NamedTuple):
     """
     A run, and what is known of it.
 
-    :param run: None where nothing is known of it.
-    :param source: where it was read: "live", "xcom", or "" where it was not.
-    :param read_at: Unix seconds at which it was read, or stored.
-    :param notes: what cannot be known, and why, in words.
-    :param again: seconds after which there may be news; None where all is over.
+    :param run: None if unknown.
+    :param source: "live" or "xcom"; empty if unknown.
+    :param read_at: when it was read or stored, in Unix seconds.
+    :param notes: sentences about what is unknown, and why.
+    :param again: seconds until the next read; None if nothing will change.
     """
 
     run: Run | None
@@ -58,9 +58,9 @@ class Span(NamedTuple):
     """
     When a stage ran.
 
-    :param number: its place in the API's list.
-    :param start: Unix milliseconds at which its last attempt began; None where that is not known.
-    :param end: Unix milliseconds at which it ended; None where it has not, or that is not known.
+    :param number: its index in the API's list.
+    :param start: when its last attempt began, in Unix milliseconds; None if unknown.
+    :param end: when it ended, in Unix milliseconds; None if active or unknown.
     """
 
     number: int
@@ -70,7 +70,7 @@ class Span(NamedTuple):
 
     @property
     def order(self) -> tuple[bool, bool, float, int]:
-        """Those that failed, then those that began, by their time, then the others."""
+        """Failed stages first, then by start; those that have not started come last."""
         began = self.end if self.start is None else self.start
         return self.status != StageStatus.FAILED, began is None, began or 0, self.number
 
@@ -78,9 +78,9 @@ class Span(NamedTuple):
 @dataclass(frozen=True)
 class Snapshot:
     """
-    What was seen of a task's run.
+    A task and its run.
 
-    :param spans: its stages, in the order in which they are shown.
+    :param spans: the stages in display order.
     """
 
     task: Task
@@ -89,14 +89,14 @@ class Snapshot:
 
     @property
     def fresh_for(self) -> float:
-        """Seconds for which nobody looks again."""
+        """Seconds for which this is reused."""
         return OVER if self.seen.again is None else self.seen.again
 
     def page(self, number: int, status: str) -> dict[str, Any]:
         """
-        Return what the browser draws: the task, the run, and one page of its stages, those that failed first.
+        Return what the browser draws: the task, the run, and one page of its stages.
 
-        :param status: of the stages; empty for all of them.
+        :param status: only stages with this status; empty for all.
         """
         spans = [span for span in self.spans if not status or shown.status(span.status) == status]
         last = max(0, (len(spans) - 1) // PAGE_SIZE)
@@ -125,7 +125,7 @@ class Snapshot:
         }
 
     def stage(self, number: int) -> dict[str, Any] | None:
-        """Return the output and the error of a stage; None where there is no such stage."""
+        """Return the output and the error of a stage; None if there is no such stage."""
         run = self.seen.run
         if run is None or not 0 <= number < len(run.stages):
             return None
@@ -168,22 +168,22 @@ class Snapshot:
             return []
         gaps = []
         if not run.stages_known:
-            gaps.append("White Rabbit gave no list of stages that can be read.")
+            gaps.append("White Rabbit returned no readable list of stages.")
         if count := sum(span.start is None and span.end is not None for span in self.spans):
             gaps.append(
-                f"White Rabbit did not say when {count:,} of the stages began: a thin line marks their end, and "
-                "their duration is not known."
+                f"White Rabbit did not say when {count:,} of the stages started. A thin line marks their end; "
+                "their duration is unknown."
             )
         if not self.task.shows_outputs:
-            gaps.append("The task keeps no outputs in Airflow, so none are shown.")
+            gaps.append("The task keeps no outputs in Airflow, so the page shows none.")
         return gaps
 
 
 def look(place: Place, before: Snapshot | None) -> Snapshot | None:
     """
-    Look at a task and its run; None where there is no such task. Blocks.
+    Read a task and its run; return None if there is no such task. Blocks.
 
-    :param before: what was seen before; None for the first look.
+    :param before: the previous snapshot; None for the first.
     """
     began = time.monotonic()
     task = read_task(place)
@@ -205,7 +205,7 @@ def _look_at_run(task: Task, before: Snapshot | None) -> Seen:
         return Seen(None, "", 0.0, (_no_run(task),), None if task.has_ended else 2 * LIVE)
     notes: tuple[str, ...] = ()
     if task.is_stored_elsewhere:
-        notes = ("An XCom backend keeps the run as the task stored it: this page does not read it there.",)
+        notes = ("The task's XCom is in a custom XCom backend, which this page does not read.",)
     if task.conn_id is None:
         return _as_before(task, stored, before, (*notes, NO_CONN_ID), CALM)
     try:
@@ -222,21 +222,21 @@ def _look_at_run(task: Task, before: Snapshot | None) -> Seen:
 
 
 NO_CONN_ID = (
-    "Which connection the task uses is not known here: Airflow keeps the rendered arguments of the last DAG runs "
-    "only, and none of a task that starts in the triggerer."
+    "The task's connection is unknown: Airflow keeps rendered arguments only for the latest DAG runs, and not for "
+    "tasks that start in the triggerer."
 )
 
 
 def _later(task: Task) -> tuple[str, ...]:
-    return () if task.has_ended else ("How far the run is stands in the task's log, too.",)
+    return () if task.has_ended else ("The task's log shows the progress of the run.",)
 
 
 def _no_run(task: Task) -> str:
     if task.is_stored_elsewhere:
-        return "An XCom backend keeps the XComs of this task elsewhere: this page cannot read which run it has."
+        return "The task's XComs are in a custom XCom backend, which this page does not read."
     if task.has_ended:
-        return "The task ended and named no run: its log says why."
-    return "The task has not named a run yet."
+        return "The task ended without a run. Its log says why."
+    return "The task has no run yet."
 
 
 def _stored(task: Task) -> Run | None:
@@ -249,7 +249,7 @@ def _stored(task: Task) -> Run | None:
 def _as_before(
     task: Task, stored: Run | None, before: Snapshot | None, notes: tuple[str, ...], pause: float
 ) -> Seen:
-    """Return what was known before, since White Rabbit cannot be asked now."""
+    """Return what is known from before, since White Rabbit cannot be read now."""
     again = None if task.has_ended else pause
     if stored is not None:
         return Seen(stored, "xcom", task.stored_at, notes, again)
@@ -259,9 +259,9 @@ def _as_before(
 
 
 def _pause(task: Task, run: Run) -> float | None:
-    """Return the seconds until there may be news."""
+    """Return the seconds until the next read."""
     if run.is_terminal:
-        return None if task.has_ended else 2 * LIVE  # the XCom is on its way
+        return None if task.has_ended else 2 * LIVE  # until the task has stored its XCom
     return CALM if task.has_ended else LIVE
 
 

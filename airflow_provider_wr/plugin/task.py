@@ -1,4 +1,4 @@
-"""What Airflow's database says of a task whose run is shown."""
+"""What Airflow's database knows of a task and its run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from airflow_provider_wr.links.page import XCOM_KEY
 
-#: XComs that may hold the whole run, as a task stores it when it has ended.
+#: XComs that may hold the whole run once a task has ended.
 STORED = ("run", "execution", "return_value")
 
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
@@ -38,13 +38,13 @@ class Task:
     A task instance as it is now.
 
     :param state: Airflow's; None before it is scheduled.
-    :param team: which team's connections it uses; None where Airflow has no teams.
-    :param conn_id: the connection that it uses: from its rendered arguments or its trigger's, which no user can
-        write; None where neither is there.
+    :param team: the team whose connections it uses; None if Airflow has no teams.
+    :param conn_id: its connection, from its rendered arguments or its trigger's, which no user can write; None if
+        it has neither.
     :param watched: what it keeps for the page; empty until it knows its run.
-    :param stored: the XCom with the run; None where there is none.
-    :param stored_at: Unix seconds at which it was stored; 0 where there is none.
-    :param is_stored_elsewhere: whether an XCom backend keeps such an XCom where this page cannot read it.
+    :param stored: the run from its XCom; None if it has none.
+    :param stored_at: when it was stored, in Unix seconds; 0 if it has none.
+    :param is_stored_elsewhere: whether an XCom backend keeps an XCom where this page cannot read it.
     """
 
     state: str | None
@@ -62,29 +62,29 @@ class Task:
 
     @property
     def watched_id(self) -> str | None:
-        """The run, or the execution, that the page shows; None where the task has not named it."""
+        """The id of the run or the execution; None until the task knows it."""
         return _watched_id(self.watched)
 
     @property
     def is_execution(self) -> bool:
-        """Whether it is an execution of a component, and no run."""
+        """Whether it is an execution of a component instead of a run."""
         return "execution_id" in self.watched
 
     @property
     def shows_outputs(self) -> bool:
-        """Whether the task keeps outputs in Airflow, so that whoever may read its XComs may see them."""
+        """Whether the task keeps outputs in XComs, so that readers of XComs may see them."""
         return self.watched.get("outputs") is True
 
 
 def read_task(place: Place) -> Task | None:
-    """Read a task instance; None where there is none."""
+    """Read a task instance; return None if there is none."""
     with create_session() as session:
         columns = (TaskInstance.state, TaskInstance.try_number, TaskInstance.trigger_id)
         found = session.execute(_where(select(*columns), TaskInstance, place)).one_or_none()
         if found is None:
             return None
         xcoms = session.execute(_where(select(XComModel.key, XComModel.timestamp), XComModel, place))
-        keys = {key: timestamp for key, timestamp in xcoms}  # noqa: C416 - a row is no tuple to dict()
+        keys = {key: timestamp for key, timestamp in xcoms}  # noqa: C416 - dict() takes the result for a mapping
 
         def xcom(key: str) -> Any:
             query = _where(select(XComModel.value), XComModel, place).where(XComModel.key == key)
@@ -122,7 +122,7 @@ def _where(query: Any, model: Any, place: Place) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return the JSON of an XCom, which Airflow keeps as it is or as a text. No object is made of it."""
+    """Return the JSON of an XCom, which Airflow stores as JSON or as text, without building objects from it."""
     if isinstance(value, str):
         try:
             return json.loads(value)

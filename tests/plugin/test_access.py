@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from dags.running import DagRun, run_tasks
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
@@ -149,6 +151,9 @@ def test_every_route_has_the_dag_in_its_path_and_asks_airflow_first() -> None:
             "airflow.api_fastapi.core_api.security",
             "requires_access_dag.<locals>.inner",
         )
+        asked = inspect.getclosurevars(first).nonlocals
+        assert (asked["method"], asked["access_entity"]) == ("GET", DagAccessEntity.XCOM)
+        assert asked["param_dag_id"] is None  # so that the path counts
 
 
 def test_without_airflows_check_there_is_no_page(monkeypatch: pytest.MonkeyPatch) -> None:

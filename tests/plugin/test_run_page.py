@@ -256,7 +256,7 @@ def test_what_was_seen_before_stays_when_white_rabbit_is_away(
 
 @pytest.mark.parametrize(
     ("state", "says", "again"),
-    [("running", "The task has not named a run yet.", 2), ("failed", "The task ended and named no run", None)],
+    [("running", "The task has no run yet.", 2), ("failed", "The task ended without a run.", None)],
 )
 def test_it_says_that_the_task_named_no_run(
     wait: Wait, look: Look, state: str, says: str, again: float | None
@@ -270,7 +270,7 @@ def test_it_says_that_an_xcom_backend_keeps_the_run(rabbit: Rabbit, wait: Wait, 
     done = wait(state="success", without=())
     change_xcom(done, "return_value", "s3://bucket/a/b/return_value")
     answer = look(done)
-    assert "An XCom backend keeps the run" in answer["notes"][0]
+    assert "in a custom XCom backend" in answer["notes"][0]
     assert (answer["source"], answer["run"]["status"]) == ("live", "COMPLETED")
 
 
@@ -278,7 +278,7 @@ def test_it_says_where_the_beginning_of_a_stage_is_not_known(rabbit: Rabbit, wai
     done = wait()
     rabbit.run = run("EXECUTING", runStages=[{**each, "executionDispatchedAt": None} for each in STAGES])
     answer = look(done)
-    assert "did not say when 2 of the stages began" in answer["notes"][0]
+    assert "did not say when 2 of the stages started" in answer["notes"][0]
     assert [(each["start"], each["end"]) for each in answer["stages"]] == [
         (None, 1767225605000),
         (None, 1767225603500),
@@ -291,7 +291,7 @@ def test_it_says_that_there_is_no_list_of_stages(rabbit: Rabbit, wait: Wait, loo
     rabbit.run = run("EXECUTING", runStages="odd", totalUsage=None)
     answer = look(done)
     assert (answer["run"]["stages"], answer["run"]["credits"]) == (None, None)
-    assert "no list of stages" in answer["notes"][0]
+    assert "no readable list of stages" in answer["notes"][0]
 
 
 # --- stages -----------------------------------------------------------------------------------------------

@@ -322,3 +322,38 @@ async def test_many_triggers_share_one_connection_lookup(serve: Serve, monkeypat
     serve(lambda request, peer: _completed(request, peer, {"id": "1", "module": "M", "status": "COMPLETED"}))
     await asyncio.gather(*(fire(WRRunTrigger(run_id=RUN_ID)) for _ in range(20)))
     assert lookups == ["wr_default"]
+
+
+# --- the run's page, of a task that no worker has started -------------------------------------------------
+
+
+@pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="below Airflow 3.3 no task starts in the triggerer")
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_the_page_of_the_run_is_there_while_the_trigger_waits(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_away: bool
+) -> None:
+    """If Airflow cannot store its XComs, the wait goes on without it."""
+    # Only a real triggerer can store XComs (see tests/ui); here, check what it would store, and when.
+    stored: dict[str, Any] = {}
+
+    def store(key: str, value: Any, **place: Any) -> None:
+        if is_away:
+            raise RuntimeError("503")
+        assert server.count() == 0
+        stored[key] = value
+
+    monkeypatch.setattr(XCom, "set", store)
+    server = serve(
+        lambda request, peer: _completed(request, peer, {"id": "1", "module": "M", "status": "COMPLETED"})
+    )
+    trigger = WRRunTrigger(run_id=RUN_ID, grace=60)
+    trigger._task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1)  # type: ignore[assignment]
+    payload = await fire(trigger)
+    assert WaitEnd.from_event(payload).error is None
+    if is_away:
+        assert "The run's page cannot be shown yet: 503" in caplog.messages
+    else:
+        assert stored == {
+            "wr_run_url": "dags/d/runs/r/tasks/t/plugin/wr-run",
+            "wr_page": {"run_id": RUN_ID, "outputs": True},
+        }

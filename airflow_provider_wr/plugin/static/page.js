@@ -1,6 +1,6 @@
 "use strict";
 
-// Whatever comes from outside becomes text: textContent alone writes it. The server has bounded it and made it visible.
+// All data is written with textContent, never as HTML. The server has bounded and escaped it.
 
 const $ = (id) => document.getElementById(id);
 const STATUSES = ["FAILED", "RUNNING", "COMPLETED", "CREATED", "CANCELED"];
@@ -11,8 +11,8 @@ let page = 0;
 let status = "";
 let timer;
 let request;
-let shown; // what the server said last
-const rows = new Map(); // by a stage's number
+let shown; // the last answer
+const rows = new Map(); // by stage number
 const open = new Set();
 
 function make(tag, className, text) {
@@ -26,7 +26,7 @@ function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** The class that gives a status its colour; of a text from outside nothing but letters is left. */
+/** The CSS class of a status: letters only, since a status may be any text. */
 const tone = (text) => text.toLowerCase().replace(/[^a-z]/g, "");
 
 function words(text) {
@@ -51,7 +51,7 @@ function clock(ms) {
   return isToday ? time.toLocaleTimeString() : time.toLocaleString();
 }
 
-/** Credits, which may be more, or more exact, than a number here holds: then they stay the text that they are. */
+/** Credits with separators, unless they are too large or too exact for a number. */
 const amount = (text) => (/^\d{1,15}$/.test(text) ? count(Number(text)) : text);
 
 const count = (number) => number.toLocaleString("en-US");
@@ -62,7 +62,7 @@ function drawFacts(answer) {
   const run = answer.run;
   const facts = [];
   if (run) {
-    facts.push(["Credits", run.credits === null ? "not known" : amount(run.credits), "credits"]);
+    facts.push(["Credits", run.credits === null ? "unknown" : amount(run.credits), "credits"]);
     if (run.start !== null) facts.push(["Started", clock(run.start)]);
     const end = run.is_over ? run.end : answer.now;
     if (run.start !== null && end !== null) facts.push([run.is_over ? "Duration" : "Running for", duration(end - run.start)]);
@@ -113,9 +113,9 @@ function drawRun(answer) {
   const isLive = answer.source === "live" && answer.again !== null && !run.is_over;
   drawLive(isLive ? "Live" : "", isLive);
   drawFacts(answer);
-  const canceled = run && (run.cancel_reason ?? (run.cancel_requested === null ? null : "no reason was given"));
+  const canceled = run && (run.cancel_reason ?? (run.cancel_requested === null ? null : "no reason given"));
   $("reason").hidden = !canceled;
-  if (canceled) write($("reason"), `Somebody asked to cancel the run: ${canceled}`);
+  if (canceled) write($("reason"), `Cancellation requested: ${canceled}`);
   drawNotes(answer.notes);
 }
 
@@ -148,7 +148,7 @@ function drawFilters(run) {
   });
 }
 
-/** What of the time is shown: from the run's begin to its end, or to now. */
+/** The time axis: from the start of the run to its end, or to now. */
 function scale(answer) {
   const { run, now } = answer;
   const from = run.from ?? now;
@@ -245,7 +245,7 @@ function drawTimeline(answer) {
       open.delete(number);
     }
   }
-  // A row that stays where it is keeps its focus.
+  // Rows that stay in place keep the focus.
   wanted.forEach((row, n) => {
     if (list.children[n] !== row.item) list.insertBefore(row.item, list.children[n] ?? null);
   });
@@ -278,9 +278,9 @@ async function showDetail(number) {
   try {
     const stage = await ask(`stages/${number}`);
     if (rows.get(number)?.stage.id !== id) return;
-    if (stage.id !== id) throw new Error("the run has changed: load the page again");
+    if (stage.id !== id) throw new Error("the run has changed, reload the page");
     parts.push(...documentOf("Error", stage.error), ...documentOf("Output", stage.output));
-    if (stage.hidden) parts.push(make("p", "", "The task keeps no outputs in Airflow, so none is shown."));
+    if (stage.hidden) parts.push(make("p", "", "The task keeps no outputs in Airflow, so the page shows none."));
     else if (parts.length === 0) parts.push(make("p", "", "There is no output."));
     parts.push(make("p", "", `Stage ${id}`));
   } catch (error) {
@@ -292,7 +292,7 @@ async function showDetail(number) {
 function documentOf(title, found) {
   if (!found) return [];
   const parts = [make("h3", "", title), make("pre", "", found.text)];
-  if (found.cut) parts.push(make("p", "", `These are the first ${count([...found.text].length)} characters of it.`));
+  if (found.cut) parts.push(make("p", "", `Only the first ${count([...found.text].length)} characters are shown.`));
   return parts;
 }
 
@@ -302,7 +302,7 @@ async function ask(path, signal) {
   const response = await fetch(path, { cache: "no-store", credentials: "same-origin", signal });
   if (response.ok) return response.json();
   const known = {
-    401: "you are logged out of Airflow: log in, then load this page again",
+    401: "you are logged out of Airflow. Log in, then reload this page",
     403: "Airflow does not let you read the XComs of this DAG",
     404: "Airflow has no such task",
   };
@@ -326,11 +326,11 @@ async function refresh() {
   } catch (error) {
     if (signal.aborted) return;
     drawLive("", false);
-    const why = error.isFinal ? error.message : "Airflow does not answer; trying again";
+    const why = error.isFinal ? error.message : "Airflow does not answer. Retrying";
     drawNotes([`${why.charAt(0).toUpperCase()}${why.slice(1)}.`]);
     seconds = error.isFinal ? null : 5;
   }
-  // Nobody is asked for a page that nobody sees.
+  // A hidden page does not poll.
   if (seconds !== null && !document.hidden) timer = setTimeout(refresh, 1000 * seconds);
 }
 
@@ -339,7 +339,7 @@ function followTheme() {
   try {
     theme = localStorage.getItem("theme"); // Airflow's
   } catch {
-    // A browser may keep it from us.
+    // The browser may block it.
   }
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
   else delete document.documentElement.dataset.theme;
