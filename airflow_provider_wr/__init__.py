@@ -24,7 +24,7 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "White Rabbit",
                 "external-doc-url": "https://whiterabbit.app",
-                "how-to-guide": ["/docs/trigger.md", "/docs/wait.md", "/docs/update.md"],
+                "how-to-guide": ["/docs/trigger.md", "/docs/wait.md", "/docs/update.md", "/docs/components.md"],
                 "logo": "/docs/img/logo.svg",
                 "tags": ["service"],
             }
