@@ -14,10 +14,10 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.utils.cli import action_cli
 from airflow.utils.session import create_session
-from sqlalchemy import and_, select
+from sqlalchemy import and_, or_, select
 
 from airflow_provider_wr.cli import ledger
-from airflow_provider_wr.cli.ledger import OPERATORS, STATES, Place, StateRow, XComRow
+from airflow_provider_wr.cli.ledger import STATES, XCOMS, Place, StateRow, XComRow
 
 #: Rows that are in memory at once: an XCom may be a run of thousands of stages.
 BATCH = 20
@@ -77,8 +77,7 @@ def _xcoms(session: Any, since: datetime) -> Iterator[XComRow]:
         select(model.dag_id, model.run_id, model.task_id, model.map_index, model.key, model.value, model.timestamp)
         .join(TaskInstance, _of_the_same_task(model))
         .where(
-            model.key.in_(("run_id", "execution_id", "run", "execution", "return_value")),
-            TaskInstance.operator.in_(OPERATORS),
+            or_(*(and_(model.key == key, TaskInstance.operator.in_(of)) for key, of in XCOMS.items())),
             model.timestamp >= since,
         )
         .order_by(model.timestamp)

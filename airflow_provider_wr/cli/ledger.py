@@ -21,11 +21,14 @@ from airflow_provider_wr.api.times import to_unix
 #: The state of tasks that start something: its key, and the field of the id.
 STATES = {"wr_run": "run_id", "wr_execution": "execution_id"}
 
-#: Our operators and sensors, as Airflow keeps their names. Only their results are read.
-OPERATORS = (
-    *("WRTriggerRunOperator", "WRRunSensor", "WRGetRunOperator"),
-    *("WRExecuteComponentOperator", "WRComponentExecutionSensor"),
-)
+#: The XComs that are read: by key, the operators and sensors that leave them, as Airflow keeps their names.
+XCOMS = {
+    "run_id": ("WRTriggerRunOperator",),
+    "run": ("WRTriggerRunOperator",),
+    "execution_id": ("WRExecuteComponentOperator",),
+    "execution": ("WRExecuteComponentOperator",),
+    "return_value": ("WRRunSensor", "WRGetRunOperator", "WRComponentExecutionSensor"),
+}
 
 
 class Place(NamedTuple):
@@ -117,13 +120,11 @@ def make(states: Iterable[StateRow], xcoms: Iterable[XComRow], *, since: datetim
 
 def _read_xcom(row: XComRow, runs: dict[str, _Known], ledger: Ledger) -> None:
     value = _decode(row.value)
-    if row.key == "run_id" and isinstance(value, str):
+    if row.key in STATES.values() and isinstance(value, str):
         known = runs.setdefault(value, _Known(row.place))
         known.was_started = True
         known.started_at = known.started_at or row.at.isoformat(timespec="seconds")
         return
-    if row.key == "return_value" and isinstance(value, str):
-        return  # the operator's, which is the id
     if not isinstance(value, dict) or not isinstance(value.get("id"), str):
         ledger.unreadable += value is not None
         return

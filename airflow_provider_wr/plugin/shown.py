@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timezone
 from typing import Any
 
 from airflow_provider_wr.api.models import RunStage
 from airflow_provider_wr.api.redaction import redact
 from airflow_provider_wr.api.text import printable
+from airflow_provider_wr.api.times import to_unix
 
 #: Maximum characters of an output or an error.
 MAX_DOCUMENT = 100_000
@@ -19,8 +19,6 @@ MAX_DOCUMENT = 100_000
 MAX_NAME = 100
 
 _pretty = json.JSONEncoder(ensure_ascii=False, indent=2, default=str)
-
-_FRACTION = re.compile(r"\.(\d+)")
 
 #: Candidates for an escape: control characters, and those that change the direction of text.
 _ODD = re.compile(r"[^\n\t -~]")
@@ -66,29 +64,8 @@ def _escape(match: re.Match[str]) -> str:
 
 def milliseconds(value: str | None) -> int | None:
     """Return a time in Unix milliseconds, from ISO 8601 or a number of seconds or milliseconds; otherwise None."""
-    if value is None:
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return _from_iso(value)
-    # 1e11 ms is in 1973, and 1e11 s in the year 5138.
-    number = number if number >= 1e11 else number * 1000
-    return int(number) if 0 < number < 1e14 else None
-
-
-def _from_iso(text: str) -> int | None:
-    if text[-1:] in ("Z", "z"):
-        text = f"{text[:-1]}+00:00"
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        try:
-            # Python 3.10 only reads fractions of three or six digits.
-            time = datetime.fromisoformat(_FRACTION.sub(lambda part: f".{part[1][:6]:0<6}", text.strip()))
-        except ValueError:
-            return None
-    return int((time if time.tzinfo else time.replace(tzinfo=timezone.utc)).timestamp() * 1000)
+    seconds = to_unix(value)
+    return None if seconds is None else round(seconds * 1000)
 
 
 def amount(credits: float | None) -> str | None:

@@ -367,6 +367,7 @@ class WaitSensor(OpenLineageMixin, BaseSensorOperator):
     def _defer(self) -> None:
         from airflow_provider_wr.triggers.wr import defer
 
+        self._wait = None  # the trigger reports its own
         arguments: dict[str, Any] = {
             f"{self._noun}_id": self._id,
             "wr_conn_id": self.wr_conn_id,

@@ -53,7 +53,6 @@ def test_a_run_is_unfinished_until_any_task_has_seen_its_end() -> None:
             xcom(a_run("ended", "EXECUTING")),
             xcom(a_run("seen", "EXECUTING")),
             xcom("without memory", key="run_id"),
-            xcom("ended", key="return_value"),
         ],
         since=SINCE,
     )
@@ -90,6 +89,30 @@ def test_what_is_no_run_is_counted_and_skipped(value: Any) -> None:
     states = [StateRow(PAY, "wr_run", value, None)]
     report = ledger.make(states, [xcom(value)], since=SINCE)
     assert (report.unknown, report.unfinished, report.credits, report.unreadable) == ([], [], [], 2)
+
+
+def test_an_execution_of_a_component_is_listed_as_a_run_is() -> None:
+    facts = {"execution_id": None, "module": "RANDOM_UUID", "at": NOW.isoformat()}
+    report = ledger.make(
+        [StateRow(PAY, "wr_execution", facts, "failed")],
+        [
+            xcom("E", key="execution_id"),
+            xcom("F", key="execution_id"),
+            xcom(a_run("F", credits=0.5), key="execution"),
+        ],
+        since=SINCE,
+    )
+    assert [each["of"] for each in report.unknown] == ["RANDOM_UUID"]
+    assert [each["id"] for each in report.unfinished] == ["E"]
+    assert report.credits == [{"day": "2026-11-25", "dag_id": "pay", "credits": 0.5, "runs": 1}]
+
+
+def test_the_operators_have_the_names_that_airflow_keeps() -> None:
+    from airflow_provider_wr.operators import component, wr
+    from airflow_provider_wr.sensors import wr as sensors
+
+    ours = {name for module in (component, wr, sensors) for name in vars(module)}
+    assert {name for names in ledger.XCOMS.values() for name in names} <= ours
 
 
 def test_a_table_cannot_be_forged() -> None:
