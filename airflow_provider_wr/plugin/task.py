@@ -99,7 +99,7 @@ def read_task(place: Place) -> Task | None:
             if isinstance(value, dict) and str(value.get("id")) == wanted:
                 stored, stored_at = value, keys[key].timestamp()
                 break
-            elsewhere = elsewhere or (key in keys and value != wanted)
+            elsewhere = elsewhere or (isinstance(value, str) and value != wanted)
         return Task(
             state=found.state,
             try_number=found.try_number,

@@ -18,6 +18,8 @@ from airflow_provider_wr.plugin import live, shown
 
 from .conftest import change_task, page_of
 
+EXECUTION_ID = "5f0c2b1a-1111-4222-8333-944455556666"
+
 LogIn = Callable[[str], TestClient]
 Answer = dict[str, Any]
 
@@ -194,6 +196,65 @@ def change_xcom(done: DagRun, key: str, value: Any) -> None:
     with create_session() as session:
         query = update(XComModel).where(XComModel.dag_id == done.dag_id, XComModel.key == key)
         session.execute(query.values(value=value).execution_options(synchronize_session=False))
+
+
+# --- an execution of a component --------------------------------------------------------------------------
+
+
+def execution(status: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "id": EXECUTION_ID,
+        "module": "API_CALL",
+        "status": status,
+        "output": None,
+        "error": None,
+        "totalUsage": 1,
+        "createdAt": "2026-01-01T00:00:01.000Z",
+        "updatedAt": "2026-01-01T00:00:03.500Z",
+        **fields,
+    }
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "WRComponentExecutionSensor(task_id='wait', execution_id={id!r})",
+        "WRExecuteComponentOperator(task_id='wait', module='API_CALL', wait_for_completion=True)",
+    ],
+    ids=["sensor", "operator"],
+)
+def test_an_execution_of_a_component_is_shown_as_one_stage(
+    rabbit: Rabbit, airflow_db: None, look: Look, log_in: LogIn, task: str
+) -> None:
+    rabbit.run = execution("COMPLETED", output={"rate": 1.5})
+    done = run_tasks(task.format(id=EXECUTION_ID))
+    assert done.state == "success", done.errors
+    answer = look(done)
+    assert (answer["noun"], answer["source"], answer["again"]) == ("Execution", "xcom", None)
+    assert (answer["run"]["id"], answer["run"]["status"], answer["run"]["credits"]) == (
+        EXECUTION_ID,
+        "COMPLETED",
+        "1",
+    )
+    (stage,) = answer["stages"]
+    assert (stage["module"], stage["status"], stage["end"] - stage["start"]) == ("API_CALL", "COMPLETED", 2500)
+    client = log_in(done.dag_id)
+    assert json.loads(client.get(f"{page_of(done)}stages/0").json()["output"]["text"]) == {"rate": 1.5}
+
+
+def test_an_execution_is_read_from_white_rabbit_while_its_task_waits(
+    rabbit: Rabbit, airflow_db: None, look: Look
+) -> None:
+    rabbit.run = execution("COMPLETED")
+    done = run_tasks(f"WRComponentExecutionSensor(task_id='wait', execution_id={EXECUTION_ID!r})")
+    change_task(done, "deferred", without=("return_value",))
+    rabbit.run = execution("EXECUTING")
+    answer = look(done)
+    assert (answer["source"], answer["run"]["status"], answer["run"]["counts"]) == (
+        "live",
+        "EXECUTING",
+        {"RUNNING": 1},
+    )
 
 
 # --- what it cannot know ----------------------------------------------------------------------------------
