@@ -111,6 +111,15 @@ class AirflowApi:
         body = {"dag_run_id": run_id, "task_ids": list(task_ids), "only_failed": False, "dry_run": False}
         self._call("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
 
+    def question(self, dag_id: str, run_id: str, task_id: str) -> Json:
+        """Return what a Human-in-the-loop task asks, such as its ``body``, and its answer."""
+        return self._get(f"{_tasks(dag_id, run_id)}/{task_id}/-1/hitlDetails")
+
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
+        """Answer a Human-in-the-loop task with one of its options, as a user does."""
+        path = f"{_tasks(dag_id, run_id)}/{task_id}/-1/hitlDetails"
+        self._call("PATCH", path, json={"chosen_options": [option], "params_input": {}})
+
     def wait_for(self, predicate: Callable[[], T], timeout: float, what: str, interval: float = 0.25) -> T:
         """Call ``predicate`` every ``interval`` seconds until its result is true, and return it.
 

@@ -341,6 +341,20 @@ def test_each_mode_reports_the_end_once(
 
 
 @pytest.mark.usefixtures("airflow_db")
+@pytest.mark.parametrize("how", ["wait_ms=0", "wait_ms=0, deferrable=True", "wait_ms=15000"])
+def test_the_operator_for_a_component_reports_the_end_once(
+    metrics: list[Metric],
+    sandbox: Sandbox,  # noqa: F811
+    connect: Connect,  # noqa: F811
+    how: str,
+) -> None:
+    connect(sandbox.url, api_key=sandbox.api_key)
+    run_tasks(f"WRExecuteComponentOperator(task_id='t', module='RANDOM_UUID', timeout=20, {how})")
+    names = [name for _, name, *_ in metrics if name not in ("wr.component.credits", "wr.component.reconnects")]
+    assert names == ["wr.component.started", "wr.component.ended", "wr.component.wait"]
+
+
+@pytest.mark.usefixtures("airflow_db")
 @pytest.mark.parametrize("task", ["poke", "operator"])
 def test_a_wait_in_a_worker_reports_that_its_time_ran_out(
     metrics: list[Metric],

@@ -51,7 +51,7 @@ def test_every_example_is_run() -> None:
         "example_wr_workflow",
         "example_wr_zero_workers",
     }
-    with_a_scheduler = {"example_wr_asset"}  # by tests/e2e/test_examples.py
+    with_a_scheduler = {"example_wr_approval", "example_wr_asset"}  # by tests/e2e/test_examples.py
     assert {path.stem for path in EXAMPLES.glob("*.py")} == here | with_a_scheduler
 
 

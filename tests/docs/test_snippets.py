@@ -271,6 +271,11 @@ def check_export(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
         section, option = name.removeprefix("AIRFLOW__").lower().split("__")
         assert not AIRFLOW_V_3_0_PLUS or conf.get(section, option, fallback=None) is not None, name
+    elif name.startswith("OTEL_"):
+        from opentelemetry import environment_variables as api
+        from opentelemetry.sdk import environment_variables as sdk
+
+        assert hasattr(api, name) or hasattr(sdk, name), name
     else:
         assert name in ("AIRFLOW_HOME", "HTTPS_PROXY", "NO_PROXY"), name
         assert value

@@ -119,15 +119,15 @@ class DagRun:
         logs = sorted(self._logs(task_id).glob("attempt=?.log"))
         return logs[-1].read_text().count('"event":"DAG bundles loaded') if logs else 0
 
-    def is_handed_over(self, task_id: str, tries: int) -> bool:
+    def is_handed_over(self, task_id: str, tries: int, state: str = "deferred") -> bool:
         """
-        Return whether the scheduler has noticed that a worker has deferred this try and ended.
+        Return whether the scheduler has noticed that a worker has left this try in this state and ended.
 
         If the task resumes before that, Airflow assumes that its worker died, and fails it (seen on 3.3.2).
         """
         said = (self.airflow.home / "logs" / "scheduler.log").read_text()
         this = f"dag_id={self.dag_id}, task_id={task_id}, run_id={re.escape(self.run_id)},"
-        return bool(re.search(rf"TaskInstance Finished: {this}.* state=deferred,.* try_number={tries},", said))
+        return bool(re.search(rf"TaskInstance Finished: {this}.* state={state},.* try_number={tries},", said))
 
     def triggerers(self, task_id: str) -> dict[int, str]:
         """Return the triggerers that ran its trigger: ids, and start times in ISO 8601, UTC."""

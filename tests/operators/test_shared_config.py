@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS, AIRFLOW_V_3_3_PLUS
 from dags.running import read_dags, run_tasks
 from hooks.conftest import Connect
 from servers import COMPONENT_ID, WORKFLOW_ID
@@ -224,6 +224,8 @@ def test_tasks_of_one_dag_run_may_overlap(body: str, warned: list[str], tmp_path
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_no_example_is_warned_of(path: Path) -> None:
+    if path.stem == "example_wr_approval" and not AIRFLOW_V_3_1_PLUS:
+        pytest.skip("Airflow asks people from 3.1 on")
     assert parse_file(path) == []
 
 
