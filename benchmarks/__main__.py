@@ -1,8 +1,8 @@
 """
 Run the benchmarks, print their tables, and write the results.
 
-``python -m benchmarks`` runs all, ``python -m benchmarks waiting calls`` some. Results go to
-``benchmarks/results.json``; tables and chart go into ``docs/performance.md``.
+``python -m benchmarks`` runs all but ``http2``, which needs nginx; ``python -m benchmarks calls`` runs one.
+Results go to ``benchmarks/results.json``; tables go into ``docs/performance.md``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import report
 
-NAMES = ("waiting", "triggerer", "notice", "parse", "calls")
+NAMES = ("waiting", "reading", "idle", "storm", "sequence", "triggerer", "notice", "parse", "calls")
 
 RESULTS = Path(__file__).with_name("results.json")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_wr.api import watched
 from airflow_provider_wr.models import Run
-from airflow_provider_wr.waiting.rules import FollowStream, OpenStream, Pause, ReadRun, StreamEnd, advance, wait
+from airflow_provider_wr.waiting.rules import FollowStream, OpenStream, Pause, Read, StreamEnd, advance, wait
 
 HOUR = 3600.0
 RUN_ID = "9e4c7b1a-1111-4222-8333-944455556666"
@@ -27,18 +27,18 @@ def streaming(*, cut_after: float | None) -> int:
     now = 0.0
     requests = 0
     answer: Any = None
-    steps = wait(watched.run(RUN_ID), timeout=None, clock=lambda: now)
+    steps = wait(watched.run(RUN_ID), within=None, clock=lambda: now)
     while not isinstance(step := advance(steps, answer), Run):
         answer = None
         match step:
             case OpenStream():
                 requests += 1
-            case ReadRun():
+            case Read():
                 requests += 1
                 answer = Run.from_json({"id": RUN_ID, "status": "COMPLETED" if now >= HOUR else "EXECUTING"})
             case FollowStream():
                 now = min(HOUR, now + (cut_after or HOUR))
-                answer = StreamEnd(had_events=True, saw_terminal=now == HOUR)
+                answer = StreamEnd(saw_terminal=now == HOUR)
             case Pause():
                 now += step.within
     return requests

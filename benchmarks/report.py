@@ -1,24 +1,62 @@
-"""Write the tables and the chart of ``docs/performance.md`` from the results."""
+"""Write the tables of ``docs/performance.md`` from the results."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from benchmarks.turns import show
+
 DOCS = Path(__file__).parents[1] / "docs"
 
-CLIENTS = {
+NAMES = {
     "bare": "bare asyncio sockets",
     "aiohttp_alone": "`aiohttp` alone",
-    "shared": "`WRRunTrigger`",
-    "own": "`WRRunTrigger`, a session for each",
+    "ours": "`WRRunTrigger`",
     "polling": "a trigger that polls every 5 s",
-    "threads": "requests + sseclient-py, a thread for each",
+    "http2": "`httpx` over HTTP/2",
+    "start": "a triggerer starts",
+    "cut": "all streams are cut",
+    True: "TLS",
+    False: "plain",
+}
+
+#: The columns of each table: the key in the results, and what the page calls it.
+TABLES = {
+    "waiting": {
+        "client": "",
+        "tls": "",
+        "runs": "runs",
+        "cpu_us": "CPU µs/event",
+        "end_us": "CPU µs/end",
+        "memory_kb": "kB/run",
+        "p50_ms": "p50 ms",
+        "p99_ms": "p99 ms",
+        "requests": "requests/run",
+    },
+    "reading": {"what": "", "ratio": "CPU, ratio", "ms": "CPU, ms"},
+    "idle": {"client": "", "cpu_us": "CPU µs/heartbeat", "growth_kb": "growth of memory in an hour, kB"},
+    "storm": {
+        "what": "",
+        "back_s": "s until all are open",
+        "handshakes": "handshakes",
+        "handshakes_s": "most in a second",
+        "requests": "requests",
+        "requests_s": "most in a second",
+        "block_ms": "longest block, ms",
+        "block_without_gc_ms": "without Python's garbage collector, ms",
+    },
+    "sequence": {"waits": "waits so far", "memory_kb": "resident memory, kB"},
+    "http2": {"client": "", "cpu_us": "CPU µs/event", "memory_kb": "kB/run"},
+    "triggerer": {"seen": "seen", "value": "ms"},
+    "notice": {"mode": "mode", "p50_s": "p50 s", "most_s": "most s"},
+    "parse": {"import": "import", "added_ms": "ms added", "added_modules": "modules added"},
+    "calls": {"client": "client", "requests": "requests in an hour"},
 }
 
 
 def write(results: dict[str, Any]) -> None:
-    """Put each table between its markers in the page, and draw the chart."""
+    """Put each table between its markers in the page."""
     page = DOCS / "performance.md"
     text = page.read_text()
     for name, table in _tables(results).items():
@@ -27,8 +65,6 @@ def write(results: dict[str, Any]) -> None:
         if found:
             text = f"{before}{begin}\n{table}\n\n{end}{rest.partition(end)[2]}"
     page.write_text(text)
-    if "waiting" in results:
-        _chart(results["waiting"])
 
 
 def _tables(results: dict[str, Any]) -> dict[str, str]:
@@ -39,51 +75,19 @@ def _tables(results: dict[str, Any]) -> dict[str, str]:
             f"Measured on {seen['cores']} cores and {seen['memory_gib']} GiB, Python {seen['python']}, "
             f"Airflow {seen['airflow']}, aiohttp {seen['aiohttp']}."
         )
-    if "waiting" in results:
-        heads = ["", "runs", "CPU µs/event", "kB/run", "p50 ms", "p99 ms", "connections/run", "requests/run"]
-        tables["waiting"] = _table(
-            heads, [[CLIENTS[row["client"]], *list(row.values())[1:]] for row in results["waiting"]]
-        )
-    for name, heads in (
-        ("triggerer", ["seen", "ms"]),
-        ("notice", ["mode", "p50 s", "most s"]),
-        ("parse", ["import", "ms added", "modules added"]),
-        ("calls", ["client", "requests in an hour"]),
-    ):
+    for name, columns in TABLES.items():
         if name in results:
-            tables[name] = _table(heads, [list(row.values()) for row in results[name]])
+            rows = [[_cell(row[key]) for key in columns] for row in results[name]]
+            tables[name] = _table(list(columns.values()), rows)
     return tables
 
 
-def _table(heads: list[str], rows: list[list[Any]]) -> str:
-    cells = [[f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
-    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *cells]
+def _cell(value: Any) -> str:
+    if isinstance(value, str | bool):
+        return NAMES.get(value, str(value))
+    return show(value)
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _chart(rows: list[dict[str, Any]]) -> None:
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.6))
-    titles = {
-        "cpu_us": "CPU, µs per event",
-        "memory_kb": "memory, kB per run",
-        "p99_ms": "delay of the end, p99, ms",
-    }
-    for axis, (key, title) in zip(axes, titles.items(), strict=True):
-        for client, label in CLIENTS.items():
-            points = [(row["runs"], row[key]) for row in rows if row["client"] == client]
-            axis.plot(*zip(*points, strict=True), marker="o", label=label.replace("`", ""))
-        axis.set(title=title, xlabel="runs waited for", xscale="log", yscale="log")
-        axis.set_xticks(
-            sorted({row["runs"] for row in rows}), labels=sorted({row["runs"] for row in rows}), minor=False
-        )
-        axis.minorticks_off()
-        axis.grid(alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False)
-    figure.tight_layout(rect=(0, 0.16, 1, 1))
-    (DOCS / "img").mkdir(exist_ok=True)
-    figure.savefig(DOCS / "img" / "performance.svg", metadata={"Date": None})

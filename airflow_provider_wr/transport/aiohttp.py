@@ -28,7 +28,7 @@ from airflow_provider_wr.api import answers, events
 from airflow_provider_wr.api.answers import Answer
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRError, WRTimeoutError, naming
-from airflow_provider_wr.transport import repeated_length, tls_buffer
+from airflow_provider_wr.transport import repeated_length
 
 if TYPE_CHECKING:
     from airflow_provider_wr.api.calls import Call
@@ -205,8 +205,6 @@ class SharedSession:
         except WRError:
             response.close()
             raise
-        if response.connection is not None:
-            tls_buffer.shrink(response.connection.transport)
         return AiohttpStream(call, response, silence)
 
     @asynccontextmanager

@@ -6,12 +6,15 @@ HTTP allows it if the values are equal, and ``requests`` accepts them; ``aiohttp
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+
+from airflow_provider_wr.transport import tls_buffer
 
 #: Maximum size of response headers to search; longer ones go to aiohttp unchanged.
 _MAX_HEAD_BYTES = 128 * 1024
@@ -21,9 +24,13 @@ _INTERIM = re.compile(rb"HTTP/1\.1 1(?!01)[0-9][0-9] ")
 
 
 def connector() -> aiohttp.TCPConnector:
-    """Return a connector without a connection limit that accepts such responses."""
+    """
+    Return a connector without a connection limit that accepts such responses.
+
+    Its connections over TLS use little memory, see :mod:`airflow_provider_wr.transport.tls_buffer`.
+    """
     connector = aiohttp.TCPConnector(limit=0)
-    # A private attribute: if a later aiohttp changes it, such responses are refused as before.
+    # A private attribute: if a later aiohttp changes it, both are as aiohttp makes them.
     factory = getattr(connector, "_factory", None)
     if isinstance(factory, functools.partial) and factory.func is ResponseHandler:
         connector._factory = functools.partial(_Handler, *factory.args, **factory.keywords)  # type: ignore[assignment]
@@ -34,6 +41,10 @@ class _Handler(ResponseHandler):
     """A connection that buffers the headers of each response until they are complete."""
 
     _head: bytes | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        tls_buffer.shrink(transport)
+        super().connection_made(transport)
 
     def set_response_params(self, **params: Any) -> None:
         self._head = b""  # of the response to the request that is sent now

@@ -261,7 +261,7 @@ class Busy:
         with self._lock:
             self.at_once += 1
             self.most = max(self.most, self.at_once)
-        time.sleep(0.03)
+        time.sleep(0.1)
         with self._lock:
             self.at_once -= 1
         peer.answer(200, run("COMPLETED"))
