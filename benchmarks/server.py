@@ -25,6 +25,11 @@ from tests.certificates import self_signed
 
 EVENTS = 10
 
+#: Seconds between two heartbeats while the clients have not asked for all runs.
+HEARTBEAT = 15.0
+
+BEAT = b"7\r\n:ping\n\n\r\n"
+
 #: The ids of runs that have ended before anybody asks begin so.
 ENDED = "ffffffff"
 
@@ -105,8 +110,13 @@ class _Connection(asyncio.Protocol):
 
 async def _play(counts: Counts, runs: int, seconds: float) -> None:
     """Take every run through its events, spread over ``seconds``, once the clients have asked for all of them."""
+    alive = time.monotonic()
     while len(counts.known) < runs:
         await asyncio.sleep(0.05)
+        if time.monotonic() - alive > HEARTBEAT:
+            alive = time.monotonic()
+            for stream in counts.streams.values():
+                stream.write(BEAT)
     await asyncio.sleep(1)  # a client that opened its last stream reads that run once more
     begin = time.monotonic()
     for number in range(1, EVENTS + 1):
@@ -122,14 +132,13 @@ async def _play(counts: Counts, runs: int, seconds: float) -> None:
 
 async def _beat(counts: Counts, every: float) -> None:
     """Send each open stream a heartbeat, over and over, spread over ``every`` seconds."""
-    beat = b"7\r\n:ping\n\n\r\n"
     begin = time.monotonic()
     while True:
         streams = list(counts.streams.values())
         for position, stream in enumerate(streams):
             if position % 50 == 0 and (pause := begin + every * position / len(streams) - time.monotonic()) > 0:
                 await asyncio.sleep(pause)
-            stream.write(beat)
+            stream.write(BEAT)
         counts.beats += len(streams)
         begin += every
         await asyncio.sleep(max(0.001, begin - time.monotonic()))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -78,41 +77,19 @@ class Triggerers(LocalAirflow):
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A file with a certificate for 127.0.0.1, and its key."""
-    file = tmp_path / "server.pem"
-    new = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "1",
-    ]
-    name = ["-subj", "/CN=a benchmark", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*new, *name, "-keyout", file, "-out", tmp_path / "ca.pem"], check=True, capture_output=True)
-    file.write_bytes(file.read_bytes() + (tmp_path / "ca.pem").read_bytes())
-    return file
-
-
-@pytest.fixture
-def server(certificate: Path) -> Iterator[Server]:
-    with serve(WAITS, SECONDS, str(certificate)) as server:
+def server() -> Iterator[Server]:
+    with serve(WAITS, SECONDS, tls=True) as server:
         yield server
 
 
 @pytest.fixture
-def triggerers(server: Server, certificate: Path, postgres_programs: Path) -> Iterator[Triggerers]:
+def triggerers(server: Server, postgres_programs: Path) -> Iterator[Triggerers]:
     home = Path(tempfile.mkdtemp(prefix="wr-bench-"))
     connection = {
         "conn_type": "wr",
         "host": server.url,
         "password": "ws_benchmark",
-        "extra": {"verify": str(certificate.with_name("ca.pem"))},
+        "extra": {"verify": server.ca},
     }
     with postgres(postgres_programs) as database:
         settings = {
