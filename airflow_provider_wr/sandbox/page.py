@@ -46,10 +46,10 @@ _STYLE = """
   th { color: var(--quiet); font-weight: 500 }
   td { overflow-wrap: anywhere }
   td:not(:first-child):not(:last-child) { white-space: nowrap; width: 1% }
-  td:first-child { min-width: 10rem; max-width: 20rem }
+  td:first-child { max-width: 20rem }
   code, pre { font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; white-space: pre-wrap }
   pre { margin: 0 }
-  .module { color: var(--quiet); font-size: 13px }
+  .module { color: var(--quiet); font-size: 12px; white-space: nowrap }
   .item { padding-left: 1.2rem }
   .COMPLETED { color: var(--good) } .FAILED { color: var(--bad) } .CANCELED { color: var(--odd) }
   .EXECUTING, .RUNNING { color: var(--busy) }
@@ -142,7 +142,7 @@ async def index(request: Request) -> Response:
         *_listed(["Run", "Status", "Stages", "Credits", "Started", "Took"], runs, _run_row),
         tag("h2", "Components that run alone"),
         *_listed(
-            ["Execution", "Module", "Status", "Attempts", "Credits", "Started", "Took"],
+            ["Execution", "Status", "Attempts", "Credits", "Started", "Took"],
             executions,
             _execution_row,
         ),
@@ -240,8 +240,8 @@ def _run_row(run: Run) -> list[object]:
 
 def _execution_row(execution: ComponentExecution) -> list[object]:
     link = tag("a", tag("code", execution.id), href=f"/executions/{execution.id}")
-    status = _status(execution.status)
-    return [link, execution.module.module, status, execution.attempt, execution.total_usage, *_when(execution)]
+    name = tag("div", link, _module(execution.module.module))
+    return [name, _status(execution.status), execution.attempt, execution.total_usage, *_when(execution)]
 
 
 def _stage_rows(stages: list[Stage]) -> Iterator[list[object]]:
@@ -277,7 +277,11 @@ def _stage_row(stage: Stage, class_: str = "") -> list[object]:
 
 
 def _name(component: Component, class_: str = "") -> Html:
-    return tag("div", component.name, tag("div", component.module, class_="module"), class_=class_)
+    return tag("div", component.name, _module(component.module), class_=class_)
+
+
+def _module(module: str) -> Html:
+    return tag("div", module, class_="module")
 
 
 def _credits(number: int) -> str:
