@@ -143,7 +143,7 @@ def test_the_link_leads_to_the_page_which_follows_the_run_to_its_end(
         expect(frame.get_by_role("button", name="GET_EVM_ACCOUNT_BALANCE")).to_contain_text("1 credit")
         expect(frame.get_by_role("button", name="Running 6", exact=True)).to_be_visible()
         page.wait_for_timeout(4000)  # the bars of the picture should have some length
-        take_picture(page, "run-page-live")
+        take_picture(page, "run-page-live", frame.locator("#stages"), width=1280)
 
         reads = reads_of(sandbox)
         hide(frame, hidden=True)
