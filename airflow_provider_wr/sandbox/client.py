@@ -56,6 +56,7 @@ class SandboxControl:
         self._base = f"{url}/_sandbox"
         self._session = requests.Session()
         self._session.trust_env = False  # do not send requests to the sandbox through a proxy
+        self._session.headers["Connection"] = "close"  # an idle connection may be closed just as it is used again
 
     def fault(self, endpoint: str, **settings: Any) -> None:
         """Add a fault; see `Fault` for the settings."""

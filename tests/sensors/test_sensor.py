@@ -229,7 +229,7 @@ def test_a_run_that_completes_before_a_worker_can_report_the_timeout_is_a_succes
             peer.answer(200, run(next(statuses, "COMPLETED")))
 
     server = serve(script)
-    assert wait(RUN_ID, "deferred", "timeout=0.5").states == {"wait": "success"}
+    assert wait(RUN_ID, "deferred", "timeout=3").states == {"wait": "success"}
     assert server.count(lambda request: not request.is_stream) == 4
 
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tenacity import RetryCallState
 
@@ -581,6 +581,7 @@ SERVERS: st.SearchStrategy[dict[type[Step], Iterator[Any]]] = st.fixed_dictionar
 MOST_STEPS_IN_A_TURN = 12
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # of the machine, not of the test
 @given(SERVERS, st.none() | st.floats(-1, 100))
 def test_each_turn_of_the_loop_pauses_or_ends(
     server: dict[type[Step], Iterator[Any]], timeout: float | None
