@@ -82,8 +82,8 @@ class Postgres:
 def postgres(programs: Path) -> Iterator[Postgres]:
     """Run a new PostgreSQL on a port of the system's choice.
 
-    On exit the server ends, whoever is connected, and its folder goes. When its owner is killed, the server
-    ends too, and the folder stays.
+    On exit the server ends, even with clients connected, and its folder is removed. When its owner is
+    killed, the server ends too, and the folder stays.
 
     :param programs: what ``find_programs`` returns
     :raise RuntimeError: when the server does not start

@@ -2,7 +2,7 @@
 
 A descendant may leave its ancestor's process group (a task of Airflow does) or session (a command of
 the BashOperator does), and has no traceable ancestor left once its parent died. What every descendant
-keeps is the environment it was born with: so each process gets a mark there, and whoever carries the
+keeps is the environment it was born with: so each process gets a mark there, and a process with the
 mark belongs to us. ``SPT_NOENV`` stops ``setproctitle``, which Airflow uses, from overwriting it.
 
 The owner itself may be killed without a chance to tidy up. A guard process holds one end of a pipe,

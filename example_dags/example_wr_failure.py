@@ -62,12 +62,12 @@ with DAG(
         }
 
     # All runs share the component: whatever happened, let no other run fail for it.
-    mend = WRUpdateComponentOperator(
-        task_id="mend",
+    fix = WRUpdateComponentOperator(
+        task_id="fix",
         component_id=COMPONENT_ID,
         config={"failWith": None},
         trigger_rule="all_done",
     )
 
     book_payments(pay.output["run"])
-    pay >> [report(), mend]
+    pay >> [report(), fix]

@@ -51,7 +51,7 @@ class Outcome:
     row: str
     """Its row in the table of the page."""
     happens: str
-    """finish, wait, spend, mend_network, refuse_key or refuse_key_for_a_while: what is done while all wait."""
+    """finish, wait, spend, restore_network, refuse_key or refuse_key_for_a_while: what is done while all wait."""
     sensor: End
     operator: End | None = None
     """None where the operator lacks the option."""
@@ -100,7 +100,7 @@ UNREACHABLE = "the connection broke: Connection reset by peer; retrying (run RUN
 REFUSED = (
     "401 Invalid API key: check the password of connection 'CONNECTION' (GET /v1/sdk/workflows/executions/RUN)"
 )
-GOES_ON = "run RUN, last seen EXECUTING, goes on: White Rabbit has no call to cancel it; see URL/runs/RUN"
+GOES_ON = "run RUN, last seen EXECUTING, keeps running: White Rabbit has no call to cancel it; see URL/runs/RUN"
 
 
 def _completed(*before: str) -> End:
@@ -126,7 +126,7 @@ _OVER_CREDITS = End(
     *("failed", 1, None),
     (
         FIRST,
-        "WRCreditLimitError: run RUN has used 1 credit, more than max_credits=0.5, and goes on: "
+        "WRCreditLimitError: run RUN has used 1 credit, more than max_credits=0.5, and keeps running: "
         "White Rabbit has no call to cancel it; see URL/runs/RUN",
     ),
 )
@@ -218,7 +218,7 @@ OUTCOMES = [
     Outcome(
         name="unreachable",
         row="an outage, 429, 5xx",
-        happens="mend_network",
+        happens="restore_network",
         sensor=_completed(UNREACHABLE),
         operator=_completed(UNREACHABLE),
         runs=3,
@@ -257,7 +257,7 @@ OUTCOMES = [
 PAYMENT = "SEND_EVM_TRANSACTION"
 """The component whose executions are waited for."""
 
-#: What is told of an execution, in place of what is told of a run.
+#: The words for an execution, where those for a run differ.
 _OF_EXECUTION = {
     ENDED["COMPLETED"]: "execution RUN ended COMPLETED, 2 credits used",
     ENDED["FAILED"]: f"execution RUN ended FAILED, 2 credits used\n  {PAYMENT}: out of gas",
@@ -314,7 +314,7 @@ def said(lines: Iterable[str], expected: Iterable[str], *, limit: float) -> tupl
     """
     Return what a task's log said of its wait, as far as every mode must say it.
 
-    Whoever takes a wait over – the triggerer, the next worker – says first how far the run is: what is said again
+    The next process to wait – the triggerer, the next worker – says first how far the run is: what is said again
     at once counts once. What depends on when a mode looks is left out unless it is expected.
 
     :param limit: seconds that the task has.

@@ -20,7 +20,7 @@ T = TypeVar("T", Run, ComponentExecution)
 
 class Request(Generic[T]):
     """
-    A request that starts something. Its fields are what must not change from try to try.
+    A request that starts something. Its fields are what must not change across tries.
 
     :cvar key: where Airflow's store keeps it. Another name would make tasks that are under way forget theirs.
     :cvar noun: what it starts, in words.

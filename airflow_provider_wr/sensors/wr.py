@@ -46,7 +46,7 @@ class WRRunSensor(WaitSensor):
     :param timeout: seconds to wait, as a number, a numeric string or a ``timedelta``.
         Default: Airflow's ``[sensors] default_timeout``.
     :param max_credits: credits above which the task fails, without retries, as soon as it sees that the run used
-        more, whatever the run's status. It stops nothing: an active run goes on. None for no limit.
+        more, whatever the run's status. It stops nothing: an active run keeps running. None for no limit.
     """
 
     template_fields: Sequence[str] = ("run_id", "wr_conn_id")

@@ -419,7 +419,7 @@ class LastKnown:
 
 def still_running(link: str | None) -> str:
     """Return the end of a sentence about a run that nobody waits for any more."""
-    return f"goes on: White Rabbit has no call to cancel it{_see(link)}"
+    return f"keeps running: White Rabbit has no call to cancel it{_see(link)}"
 
 
 def _see(link: str | None) -> str:

@@ -114,7 +114,7 @@ def test_a_failed_run_is_reported(sandbox: Sandbox) -> None:
         "pay": "failed",
         "book_payments": "upstream_failed",
         "report": "success",
-        "mend": "success",
+        "fix": "success",
     }
     payment = {"module": "SEND_EVM_TRANSACTION", "error": {"message": "the node is down"}}
     suppliers = {"module": "FOR_EACH", "error": {"message": "5 of 5 items failed"}}
@@ -124,8 +124,8 @@ def test_a_failed_run_is_reported(sandbox: Sandbox) -> None:
         "failed": [suppliers, *[payment] * 5],
     }
     assert len(sandbox.control.runs()) == 1
-    (mended,) = [each["config"] for each in sandbox.control.components() if each["name"] == "Payment"]
-    assert mended == {"failWith": None}
+    (fixed,) = [each["config"] for each in sandbox.control.components() if each["name"] == "Payment"]
+    assert fixed == {"failWith": None}
 
 
 def test_a_run_that_does_not_fail_is_booked_and_not_reported(sandbox: Sandbox) -> None:
@@ -133,7 +133,7 @@ def test_a_run_that_does_not_fail_is_booked_and_not_reported(sandbox: Sandbox) -
         hook.update_component(sandbox.components["Payment"], config={"failWith": "the node is down"})
     done = run_example("example_wr_failure", failWith=None)
     assert done.state == "success"
-    assert done.states == {"pay": "success", "book_payments": "success", "report": "skipped", "mend": "success"}
+    assert done.states == {"pay": "success", "book_payments": "success", "report": "skipped", "fix": "success"}
     assert done.xcoms["book_payments"]["return_value"] == hashes(done.xcoms["pay"]["run"])
 
 

@@ -135,7 +135,7 @@ def spend(waits: Waits) -> None:
     waits.let_go()
 
 
-def mend_network(waits: Waits) -> None:
+def restore_network(waits: Waits) -> None:
     """Make the API reachable again after all tasks have failed to reach it."""
     waits.wait_until_all_say("retrying")
     waits.rabbit.control.clear_faults()
@@ -158,14 +158,14 @@ def refuse_key_for_a_while(waits: Waits) -> None:
 
 
 HAPPENS: dict[str, Callable[[Waits], None]] = {
-    each.__name__: each for each in (wait, finish, spend, mend_network, refuse_key, refuse_key_for_a_while)
+    each.__name__: each for each in (wait, finish, spend, restore_network, refuse_key, refuse_key_for_a_while)
 }
 
 
 def play(outcome: Outcome, airflow: LocalAirflow, rabbit: Rabbit) -> Waits:
     """Run the outcome for a task of each mode."""
     rabbit.configure(hold=True, **outcome.config)
-    if outcome.happens == "mend_network":
+    if outcome.happens == "restore_network":
         for endpoint in ("get_run", "stream"):
             rabbit.control.fault(endpoint, reset=True, times=None)
     if outcome.happens.startswith("refuse_key"):

@@ -140,7 +140,7 @@ def wait_for_trigger(payment: Payment, *, tries: int) -> None:
     )
 
 
-def mend_after_failure(payment: Payment) -> None:
+def fix_after_failure(payment: Payment) -> None:
     payment.wait_until("the run fails", lambda: [run["status"] for run in payment.sandbox.runs()] == ["FAILED"])
     payment.rabbit.configure(failWith=None)
 
@@ -201,22 +201,22 @@ CASES = [
     Case("worker killed before the trigger", "in_worker", kill_before, 1, "success", 2, "", UPDATE_HELD),
     Case("worker killed during the trigger", "in_worker", kill_during, 1, "failed", 2, UNKNOWN, ANSWER_HELD),
     Case("the same, with 'retrigger'", "retriggering", kill_during, 2, "success", 2, SECOND, ANSWER_HELD),
-    Case("worker killed after it, the run goes on", "in_worker", kill_after, 1, "success", 2, RESUMES, LONG),
+    Case("worker killed after it, the run keeps running", "in_worker", kill_after, 1, "success", 2, RESUMES, LONG),
     Case("worker killed after it, the run ends", "in_worker", kill_after, 1, "success", 2, RESUMES, SHORT),
     Case("the same, with durable=False", "not_durable", kill_after, 2, "success", 2, "", SHORT),
     Case("one of 3 mapped workers killed", "mapped_in_worker", kill_one_of_three, 3, "success", 2, "", LONG),
     Case("cleared after success", "in_worker", clear_at_the_end, 2, "success", 2),
     Case("cleared after success, deferred", "deferred", clear_at_the_end, 2, "success", 2, "", SHORT),
-    Case("cleared after success, run goes on", "without_wait", clear_at_the_end, 1, "success", 2, RESUMES, LONG),
+    Case("cleared after success, still running", "without_wait", clear_at_the_end, 1, "success", 2, RESUMES, LONG),
     Case("cleared while deferred", "deferred", clear_while_deferred, 1, "success", 2, RESUMES, LONG),
     Case("cleared while a worker waits", "in_worker", clear_while_waiting, 1, "success", 2, RESUMES, LONG),
     Case("cleared while deferred, killed at end", "deferred", clear_kill_late, 1, "success", 3, RESUMES, LONGER),
     Case("cleared while deferred, killed at once", "deferred", clear_kill_soon, 1, "success", 3, RESUMES, LONGER),
     Case("the same, and the run ends meanwhile", "deferred", clear_kill_soon, 1, "success", 3, RESUMES, LATE),
     Case("cleared after the run failed", "without_retries", clear_at_the_end, 2, "success", 2, "", FAILING),
-    Case("retried after the run failed", "in_worker", mend_after_failure, 1, "failed", 1, NO_RETRY, FAILING),
-    Case("the same, known to be harmless", "harmless", mend_after_failure, 2, "success", 2, "", FAILING),
-    Case("the same, with 'always'", "retrying_always", mend_after_failure, 2, "success", 2, "", FAILING),
+    Case("retried after the run failed", "in_worker", fix_after_failure, 1, "failed", 1, NO_RETRY, FAILING),
+    Case("the same, known to be harmless", "harmless", fix_after_failure, 2, "success", 2, "", FAILING),
+    Case("the same, with 'always'", "retrying_always", fix_after_failure, 2, "success", 2, "", FAILING),
     Case("worker killed, and the run fails", "in_worker", kill_after, 1, "failed", 2, NO_RETRY, FAILING_SOON),
     Case("last stage failed", "notifying_in_vain", nothing, 1, "failed", 1, NO_RETRY),
     Case("last stage failed, deferred", "notifying_in_vain_deferred", nothing, 1, "failed", 1, NO_RETRY, LATE),

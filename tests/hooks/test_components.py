@@ -270,7 +270,7 @@ def test_a_timeout_reports_the_last_known_status(serve: Serve, hook: AnyHook) ->
     with pytest.raises(WRTimeoutError) as caught:
         hook.wait_for_execution(ID, timeout=0.3)
     assert str(caught.value) == (
-        f"the wait timed out after 0.3 s; execution {ID}, last seen EXECUTING, goes on: "
+        f"the wait timed out after 0.3 s; execution {ID}, last seen EXECUTING, keeps running: "
         f"White Rabbit has no call to cancel it; see https://app.example/e/{ID}"
     )
 

@@ -675,7 +675,7 @@ def test_a_wait_for_a_server_that_is_not_there_ends_at_its_deadline(hook: AnyHoo
     assert 0.3 <= time.monotonic() - started < 2.5  # on a slow machine
     reached = f"run {RUN_ID} was never reached: cannot connect: "
     assert str(raised.value).startswith(f"the wait timed out after 0.3 s; {reached}")
-    assert "goes on" not in str(raised.value)
+    assert "keeps running" not in str(raised.value)
 
 
 @pytest.mark.parametrize("options", [{"timeout": 0}, {"timeout": -5}, {"deadline": 1.7e9}], ids=repr)
@@ -683,7 +683,7 @@ def test_a_wait_that_wakes_up_after_its_deadline_looks_once(
     serve: Serve, hook: AnyHook, options: dict[str, float]
 ) -> None:
     server = serve(ScriptedApi(reads=[reading(), reading("COMPLETED")], streams=[streaming(then="hang")]))
-    with pytest.raises(WRTimeoutError, match="last seen EXECUTING, goes on"):
+    with pytest.raises(WRTimeoutError, match="last seen EXECUTING, keeps running"):
         hook.wait_for_run(RUN_ID, **options)
     assert server.count() == 1
     assert hook.wait_for_run(RUN_ID, **options).status == "COMPLETED"

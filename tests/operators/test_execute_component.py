@@ -30,7 +30,7 @@ from .test_trigger_run import WAYS, _stored_keys
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
-remembers = pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow remembers from try to try from 3.3 on")
+remembers = pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow remembers across tries from 3.3 on")
 
 ID = "e1ec0000-1111-4222-8333-944455556666"
 BALANCE = "module='GET_EVM_ACCOUNT_BALANCE', input={'address': '0x1'}"
@@ -298,7 +298,7 @@ def test_time_runs_out_and_says_so(sandbox: Sandbox, way: str) -> None:
     (execution,) = sandbox.control.executions()
     assert type(done.errors["run"]) is WRTimeoutError
     assert str(done.errors["run"]) == (
-        f"the wait timed out after 0.5 s; execution {execution['id']}, last seen EXECUTING, goes on: "
+        f"the wait timed out after 0.5 s; execution {execution['id']}, last seen EXECUTING, keeps running: "
         f"White Rabbit has no call to cancel it; see {sandbox.url}/executions/{execution['id']}"
     )
 
@@ -324,7 +324,7 @@ def test_where_airflow_ends_the_wait_it_is_said_that_the_execution_goes_on(
     )
     (execution,) = sandbox.control.executions()
     assert type(done.errors["run"]) is kind
-    assert f"execution {execution['id']}, last seen EXECUTING, goes on" in str(done.errors["run"])
+    assert f"execution {execution['id']}, last seen EXECUTING, keeps running" in str(done.errors["run"])
 
 
 def test_an_execution_that_used_more_than_the_limit_fails_the_task_without_retries(

@@ -359,7 +359,7 @@ def test_nothing_is_remembered(recorded: str | None, durable: bool) -> None:
     assert store == before
 
 
-# --- from try to try --------------------------------------------------------------------------------------
+# --- across tries ------------------------------------------------------------------------------------------
 
 
 def test_a_retry_after_a_clear_that_resumed_is_not_taken_for_another_clear() -> None:

@@ -35,7 +35,7 @@ from airflow_provider_wr.sandbox.server import Sandbox
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
-remembers = pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow remembers from try to try from 3.3 on")
+remembers = pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow remembers across tries from 3.3 on")
 
 #: How the operator may wait.
 WAYS = {"in a worker": "deferrable=False", "deferred": "deferrable=True"}
@@ -250,7 +250,7 @@ def test_airflows_own_timeout_reports_that_the_run_keeps_running(
     (started,) = sandbox.control.runs()
     assert type(done.errors["trigger"]) is kind
     assert str(done.errors["trigger"]) == (
-        f"the wait timed out after 7 s; run {started['id']}, last seen EXECUTING, goes on: "
+        f"the wait timed out after 7 s; run {started['id']}, last seen EXECUTING, keeps running: "
         f"White Rabbit has no call to cancel it; see {sandbox.url}/runs/{started['id']}"
     )
 
@@ -762,7 +762,7 @@ def test_what_is_for_a_wait_is_warned_of_without_one(
 def test_a_kill_only_logs_that_the_run_keeps_running(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     operator = WRTriggerRunOperator(task_id="trigger")
     operator.on_kill()
-    assert "goes on" not in caplog.text
-    operator._kill_note = f"Run {RUN_ID} goes on"
+    assert "keeps running" not in caplog.text
+    operator._kill_note = f"Run {RUN_ID} keeps running"
     operator.on_kill()
-    assert f"Run {RUN_ID} goes on" in caplog.text
+    assert f"Run {RUN_ID} keeps running" in caplog.text

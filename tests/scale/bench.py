@@ -37,7 +37,7 @@ SECONDS = 400.0
 #: Seconds for which a triggerer with all its waits is watched.
 WATCHED = 40.0
 
-#: For how long a run goes on before it ends, in seconds, and how many payments there are of each kind.
+#: For how long a run keeps running before it ends, in seconds, and how many payments there are of each kind.
 RUNS_LAST = (0, 1, 2, 3, 5, 10)
 EACH_LASTS = 20
 

@@ -156,7 +156,7 @@ def test_the_execution_timeout_holds_while_the_sensor_is_deferred(start: Start) 
     assert done.states == {"wait": "failed"}
     error = done.errors["wait"]
     assert type(error) is AirflowTaskTimeout
-    assert str(error).startswith(f"Sensor has timed out after 0.4 s; run {run_id}, last seen EXECUTING, goes on")
+    assert str(error).startswith(f"Sensor has timed out after 0.4 s; run {run_id}, last seen EXECUTING, keeps")
 
 
 @pytest.mark.parametrize("error", ["Trigger timeout", "Trigger/execution timeout"])
@@ -180,7 +180,7 @@ def test_airflows_own_timeout_reports_that_the_run_keeps_running(
     )
     assert type(done.errors["wait"]) is kind
     assert str(done.errors["wait"]) == (
-        f"Sensor has timed out after 7 s; run {run_id}, last seen EXECUTING, goes on: "
+        f"Sensor has timed out after 7 s; run {run_id}, last seen EXECUTING, keeps running: "
         f"White Rabbit has no call to cancel it; see {sandbox.url}/runs/{run_id}"
     )
 
@@ -261,7 +261,7 @@ def test_a_run_that_was_never_reached_is_not_reported_as_running(connect: Connec
     never = "could not be" if mode == "reschedule" and AIRFLOW_V_3_0_PLUS else "was never"
     text = str(error)
     assert text.startswith(f"Sensor has timed out after 0.3 s; run {RUN_ID} {never} reached: cannot connect: ")
-    assert "goes on" not in text
+    assert "keeps running" not in text
     assert "dashboard" not in text
 
 
@@ -420,7 +420,7 @@ def test_a_run_over_its_credits_fails_the_task_without_retries(serve: Serve, mod
     assert isinstance(error, WRCreditLimitError)
     assert isinstance(error, AirflowFailException)
     assert str(error) == (
-        f"run {RUN_ID} has used 14.5 credits, more than max_credits=14, and goes on: "
+        f"run {RUN_ID} has used 14.5 credits, more than max_credits=14, and keeps running: "
         "White Rabbit has no call to cancel it"
         if status == "EXECUTING"
         else f"14.5 credits, more than max_credits=14: run {RUN_ID} ended {status}, 14.5 credits used"

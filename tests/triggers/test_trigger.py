@@ -91,7 +91,7 @@ async def test_the_event_reports_a_timeout(serve: Serve, seconds: float) -> None
     assert isinstance(error, WRTimeoutError)
     assert (error.last_status, error.last_known.partition(":")[0]) == (
         "EXECUTING",
-        f"run {RUN_ID}, last seen EXECUTING, goes on",
+        f"run {RUN_ID}, last seen EXECUTING, keeps running",
     )
     assert payload["deadline"] == started + seconds
 
@@ -311,7 +311,7 @@ async def test_a_kill_only_logs_that_the_run_keeps_running(serve: Serve, caplog:
     server = serve(endless)
     trigger = WRRunTrigger(run_id=RUN_ID)
     await trigger.on_kill()
-    assert caplog.messages == [f"Run {RUN_ID} goes on: White Rabbit has no call to cancel it"]
+    assert caplog.messages == [f"Run {RUN_ID} keeps running: White Rabbit has no call to cancel it"]
     assert server.connections == 0
 
 
@@ -332,7 +332,7 @@ async def test_many_triggers_share_one_connection_lookup(serve: Serve, monkeypat
 async def test_the_page_of_the_run_is_there_while_the_trigger_waits(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_away: bool
 ) -> None:
-    """If Airflow cannot store its XComs, the wait goes on without it."""
+    """If Airflow cannot store its XComs, the wait continues without it."""
     # Only a real triggerer can store XComs (see tests/ui); here, check what it would store, and when.
     stored: dict[str, Any] = {}
 

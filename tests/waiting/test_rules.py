@@ -137,7 +137,7 @@ def play(
         now += turn.took
         answer = turn.answer
     run = advance(steps, answer)
-    assert isinstance(run, Run), f"the wait goes on with {run}"
+    assert isinstance(run, Run), f"the wait continues with {run}"
     return run
 
 
@@ -165,7 +165,7 @@ STREAM_REFUSALS = [
             [opens(), reads(EXECUTING), follows(ENDS), reads(CANCELED)], CANCELED, id="ends while it is followed"
         ),
         pytest.param(
-            [opens(), reads(EXECUTING), follows(TOLD), reads(COMPLETED)], COMPLETED, id="told of its end"
+            [opens(), reads(EXECUTING), follows(TOLD), reads(COMPLETED)], COMPLETED, id="the end was announced"
         ),
         pytest.param(
             [
@@ -173,7 +173,7 @@ STREAM_REFUSALS = [
                 *(reads(EXECUTING), pauses(2), reads(BROKEN), pauses(4), reads(COMPLETED)),
             ],
             COMPLETED,
-            id="told of its end, which cannot be read yet: no stream is opened again",
+            id="the end was announced, which cannot be read yet: no stream is opened again",
         ),
         pytest.param(
             [
@@ -371,7 +371,7 @@ def test_a_wait_that_ends_with_an_error(script: list[Turn], error: WRError, time
 
 
 TIMED_OUT = WRTimeoutError("timed out waiting for the answer")
-GOES_ON = f"run {RUN}, last seen EXECUTING, goes on: White Rabbit has no call to cancel it"
+GOES_ON = f"run {RUN}, last seen EXECUTING, keeps running: White Rabbit has no call to cancel it"
 
 
 @pytest.mark.parametrize(
@@ -534,9 +534,9 @@ def test_another_thing_is_waited_for_by_the_same_rules() -> None:
     steps = rules.wait(execution, within=0.0, limit=5.0, clock=lambda: 0.0)
     assert isinstance(advance(steps, None), Connect)
     assert isinstance(advance(steps, None), Read)
-    with pytest.raises(WRTimeoutError, match="; component execution e1, last seen COMPLETED, goes on") as raised:
+    with pytest.raises(WRTimeoutError, match="; component execution e1, last seen COMPLETED, keeps") as raised:
         advance(steps, Execution("COMPLETED"))
-    assert "run" not in raised.value.message
+    assert "run " not in raised.value.message
     steps = rules.wait(execution, within=0.0, clock=lambda: 0.0)
     advance(steps, None)
     advance(steps, None)
@@ -616,7 +616,7 @@ def test_each_turn_of_the_loop_pauses_or_ends(
 
 
 @pytest.mark.parametrize(
-    ("error", "waited", "mends"),
+    ("error", "waited", "transient"),
     [
         pytest.param(BROKEN, 1e9, True, id="no connection"),
         pytest.param(WRTimeoutError("x"), 1e9, True, id="timed out"),
@@ -631,8 +631,8 @@ def test_each_turn_of_the_loop_pauses_or_ends(
         pytest.param(WRError("x"), 0.0, False, id="418"),
     ],
 )
-def test_what_is_transient(error: WRError, waited: float, mends: bool) -> None:
-    assert rules.is_transient(error, elapsed=waited) is mends
+def test_what_is_transient(error: WRError, waited: float, transient: bool) -> None:
+    assert rules.is_transient(error, elapsed=waited) is transient
 
 
 # --- max_credits ------------------------------------------------------------------------------------------
@@ -643,7 +643,7 @@ def used(credits: float, status: str = "EXECUTING") -> Run:
 
 
 SPENT = RunEvent.from_json({"id": RUN, "status": "EXECUTING", "output": {"totalUsage": 10.5}})
-GOES_ON = "goes on: White Rabbit has no call to cancel it"
+GOES_ON = "keeps running: White Rabbit has no call to cancel it"
 OVER = f"run {RUN} has used 10.5 credits, more than max_credits=10, and {GOES_ON}"
 
 
