@@ -198,6 +198,15 @@ def test_a_mapped_sensor_waits_too(dag_run: DagRun) -> None:
     assert dag_run.xcom("mapped", map_index=0)["id"] == dag_run.xcom("trigger")
 
 
+@pytest.mark.parametrize(("task_id", "workers"), {"execution": 1, "execution_no_worker": 0}.items())
+def test_a_sensor_of_an_execution_starts_and_ends_in_the_triggerer(
+    dag_run: DagRun, task_id: str, workers: int
+) -> None:
+    execution = dag_run.xcom(task_id)
+    assert (execution["id"], execution["status"]) == (dag_run.xcom("execute"), "COMPLETED")
+    assert dag_run.workers(task_id) == workers
+
+
 def test_the_end_of_a_wait_updates_the_assets_of_its_task(airflow: LocalAirflow, dag_run: DagRun) -> None:
     (event,) = airflow.asset_events("from_trigger", dag_run.run_id)
 

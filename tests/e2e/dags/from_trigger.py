@@ -14,8 +14,8 @@ from typing import Any
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset, Param, task
 
-from airflow_provider_wr.operators.wr import WRGetRunOperator, WRTriggerRunOperator
-from airflow_provider_wr.sensors.wr import WRRunSensor
+from airflow_provider_wr.operators.wr import WRExecuteComponentOperator, WRGetRunOperator, WRTriggerRunOperator
+from airflow_provider_wr.sensors.wr import WRComponentExecutionSensor, WRRunSensor
 
 
 def note(what: str) -> Callable[..., None]:
@@ -152,3 +152,19 @@ with DAG(
         return pair[0]
 
     item.expand(pair=sensors["mapped_over"].output)
+
+    execute = WRExecuteComponentOperator(
+        task_id="execute",
+        module="RANDOM_UUID",
+        wr_conn_id="{{ params.conn_id }}",
+        wait_for_completion=False,
+    )
+    for task_id, ends_there in {"execution": False, "execution_no_worker": True}.items():
+        WRComponentExecutionSensor(
+            task_id=task_id,
+            execution_id=execute.output,
+            wr_conn_id="{{ params.conn_id }}",
+            start_from_trigger=True,
+            end_from_trigger=ends_there,
+            timeout=120,
+        )
