@@ -148,3 +148,16 @@ def test_the_log_names_the_stage_that_failed(
     expect(log).to_contain_text("WRRunFailedError")
     expect(log).not_to_contain_text("During handling")
     take_picture(task.first_tab, "task-failed", log.get_by_text("the node does not answer").first, width=1000)
+
+
+def test_the_approver_sees_what_will_be_sent(page: Page, airflow: LocalAirflow, take_picture: TakePicture) -> None:
+    dag_run = DagPage(page, airflow.url, "example_wr_approval").trigger(suppliers=4)
+    expect(dag_run.row("approve")).to_contain_text("Awaiting Input")
+    page.goto(f"{dag_run.url}/tasks/approve/required_actions")
+    expect(page.get_by_text("Pay 4 suppliers?")).to_be_visible()
+    expect(page.get_by_role("code").filter(has_text='"count": 4')).to_be_visible()
+    take_picture(page, "approval", width=1000)
+    page.get_by_role("button", name="Reject", exact=True).click()
+    page.goto(dag_run.url)
+    expect(dag_run.row("approve")).to_contain_text("Success")
+    expect(dag_run.row("pay")).to_contain_text("Skipped")
