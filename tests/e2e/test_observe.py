@@ -291,9 +291,10 @@ def test_the_command_line_lists_doubts_and_credits(observed: Observed) -> None:
     )
     assert [each for each in report["unfinished"] if each["dag_id"] == "observe"] == []
     paid = [each for each in report["credits"] if each["dag_id"] == "observe"]
-    # One run for all sensors, and one for each operator that waits.
-    assert sum(each["credits"] for each in paid) == 14 * (1 + len(OPERATORS))
-    assert sum(each["runs"] for each in paid) == 1 + len(OPERATORS)
+    # One run for all sensors, one for each operator that waits, and an execution of a component.
+    execution = observed.run.xcom("component", "execution")
+    assert sum(each["credits"] for each in paid) == 14 * (1 + len(OPERATORS)) + execution["totalUsage"]
+    assert sum(each["runs"] for each in paid) == 1 + len(OPERATORS) + 1
 
 
 # --- an approval ------------------------------------------------------------------------------------------
