@@ -6,8 +6,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Asset
 
-from airflow_provider_wr.operators.component import WRExecuteComponentOperator
-from airflow_provider_wr.operators.wr import WRTriggerRunOperator
+from airflow_provider_wr.operators.wr import WRExecuteComponentOperator, WRTriggerRunOperator
 from airflow_provider_wr.sensors.wr import WRRunSensor
 
 PAYMENTS = Asset("x-white-rabbit://payments")
