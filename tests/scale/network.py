@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import socket
@@ -17,6 +18,8 @@ from dev.processes import Processes
 
 NETWORK = "198.18.{0}.{1}"
 """Addresses for tests of networks (RFC 2544), which nobody has. Those of ours lead into a namespace of our own."""
+
+_ISLANDS = itertools.count()
 
 
 class Gate:
@@ -148,6 +151,9 @@ def why_no_namespaces() -> str | None:
     """Return why there can be no network namespaces here; None where there can."""
     try:
         _run("unshare", "--net", "ip", "link", "add", "wr-try", "type", "veth", "peer", "name", "wr-try-2")
+        # One end of the pair is to be here.
+        _run("ip", "link", "add", "wr-try", "type", "veth", "peer", "name", "wr-try-2")
+        _run("ip", "link", "delete", "wr-try")
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", b"") or b""
         return f"this machine allows no network namespaces: {said.decode().strip() or error}"
@@ -162,8 +168,9 @@ def island(home: Path, *options: str) -> Iterator[Island]:
     :param home: for its log
     :param options: of the sandbox's command
     """
-    number = os.getpid() % 250
-    here, there, device = NETWORK.format(number, 1), NETWORK.format(number, 2), f"wr{os.getpid()}"
+    count = next(_ISLANDS)
+    number = (os.getpid() + count) % 250
+    here, there, device = NETWORK.format(number, 1), NETWORK.format(number, 2), f"wr{os.getpid()}i{count}"
     # The namespace lasts as long as the process, and the devices as long as the namespace.
     script = f'until ip address show dev {device}b 2>/dev/null | grep -q inet; do sleep 0.1; done; exec "$@"'
     sandbox = [sys.executable, "-m", "airflow_provider_wr.sandbox", "--host", there, "--port", "8787", *options]
