@@ -39,11 +39,12 @@ FIELDS: dict[str, dict[str, Any]] = {
         format="password",
     ),
     "run_url": _field(
-        "Run URL", "Template of the link to a run, with {run_id} and {workflow_id}. No link if empty."
+        "Run URL",
+        "Template of the link to a run, with {run_id} and {workflow_id}. Default: its page inside Airflow 3.1+.",
     ),
     "execution_url": _field(
         "Execution URL",
-        "Template of the link to an execution of a component, with {execution_id}; no link without it.",
+        "Template of the link to an execution, with {execution_id}. Default: its page inside Airflow 3.1+.",
     ),
     "harmless_modules": _field(
         "Harmless modules",

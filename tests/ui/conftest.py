@@ -62,7 +62,7 @@ def context() -> Iterator[BrowserContext]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sandbox(context: BrowserContext) -> Iterator[Sandbox]:
     """A sandbox. Airflow's only connection to it is created by a test."""
     with Sandbox(port=8787 if WANT_PICTURES else 0) as sandbox:  # the screenshots show the port of the docs

@@ -114,7 +114,8 @@ def fill_in(dialog: ConnectionForm, sandbox: Sandbox) -> None:
 
 
 def test_the_form_names_and_describes_every_field(dialog: ConnectionForm) -> None:
-    labels = {**form.BEHAVIOUR["relabeling"], **{name: extra["label"] for name, extra in form.FIELDS.items()}}
+    standard_labels = {"port": "Port", "schema": "Schema", **form.BEHAVIOUR["relabeling"]}
+    labels = {**standard_labels, **{name: extra["label"] for name, extra in form.FIELDS.items()}}
     standard = ["Description", "Base URL", "Schema", "API key", "Port", "Extra"]
     assert dialog.labels()[2:] == [*standard, *(labels[name] for name in form.FIELDS)]
     for name, placeholder in form.BEHAVIOUR["placeholders"].items():
@@ -187,7 +188,7 @@ def test_what_is_secret_must_be_typed_again_to_be_tested(page: Page, url: str, s
     expect(dialog.save()).to_contain_text("Added Row")
 
     dialog = connections.edit("wr_tested")
-    expect(dialog.test()).to_contain_text("type the API key and secret again to test them")
+    expect(dialog.test()).to_contain_text("enter the API key and secret again to test them")
     dialog.input("API key").fill(sandbox.api_key)
     dialog.input("API secret").fill(EXTRA["api_secret"])
     expect(dialog.test()).to_contain_text("accepts the key")
