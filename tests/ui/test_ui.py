@@ -156,7 +156,7 @@ def test_the_approver_sees_what_will_be_sent(page: Page, airflow: LocalAirflow, 
     page.goto(f"{dag_run.url}/tasks/approve/required_actions")
     expect(page.get_by_text("Pay 4 suppliers?")).to_be_visible()
     expect(page.get_by_role("code").filter(has_text='"count": 4')).to_be_visible()
-    take_picture(page, "approval", width=1000)
+    take_picture(page, "approval", page.get_by_role("button", name="Approve", exact=True), width=1000)
     page.get_by_role("button", name="Reject", exact=True).click()
     page.goto(dag_run.url)
     expect(dag_run.row("approve")).to_contain_text("Success")
