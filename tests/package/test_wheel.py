@@ -146,6 +146,8 @@ def test_airflow_lists_the_fields_of_the_form(alone: CleanEnvironment) -> None:
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 
+import airflow_provider_wr.plugin.app  # with FastAPI, which Airflow brings
+
 sys.modules.update(dict.fromkeys(["sse_starlette", "starlette", "uvicorn"]))  # as good as not installed
 
 import airflow_provider_wr
