@@ -266,9 +266,10 @@ def test_a_run_that_was_never_reached_is_not_reported_as_running(connect: Connec
 
 
 def test_the_log_begins_with_the_link(serve: Serve, mode: str, caplog: pytest.LogCaptureFixture) -> None:
+    own = "airflow_provider_wr.sensors.wait"
+    caplog.set_level("INFO", own)
     serve(lambda request, peer: peer.answer(200, run("COMPLETED")), run_url="https://dashboard.example/{run_id}")
     assert wait(RUN_ID, mode, "timeout=20").states == {"wait": "success"}
-    own = "airflow_provider_wr.sensors.wait"
     first, *rest = [each.getMessage() for each in caplog.records if each.name == own]
     assert first == f"Waiting for run {RUN_ID}: https://dashboard.example/{RUN_ID}"
     assert [line.partition(",")[0] for line in rest] == [f"run {RUN_ID} ended COMPLETED"]
