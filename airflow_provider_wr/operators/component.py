@@ -225,10 +225,12 @@ class WRExecuteComponentOperator(StartOperator):
             execution: ComponentExecution = found.state if found else self._start(hook, request, call, store)
             self._know(execution.id, execution)
             self._push(context, execution_id=execution.id)
-            link = WRExecutionLink.push(context, hook.settings, execution.id, outputs=self.do_xcom_push)
+            link = self._push_link(
+                lambda: WRExecutionLink.push(context, hook.settings, execution.id, outputs=self.do_xcom_push)
+            )
             if not self.wait_for_completion:
-                store.record_success()
                 asset_events.describe_execution(context, self.outlets, execution.id, module=self.module)
+                store.record_success()
                 return fit_text(execution.id)
             if execution.is_terminal:
                 Wait("execution", execution.id).ended(execution)  # within wait_ms, or while nobody waited

@@ -260,6 +260,13 @@ class StartOperator(OpenLineageMixin, BaseOperator):
         for key, value in xcoms.items() if self.do_xcom_push else ():
             retry_store(functools.partial(context["ti"].xcom_push, key=key, value=sanitize(value)[0]))
 
+    def _push_link(self, push: Callable[[], str | None]) -> str | None:
+        """Push the link, with retries: a task that failed here might start another. Returns the URL."""
+        from airflow_provider_wr.operators.run_store import retry_store
+
+        link: str | None = retry_store(push)
+        return link
+
     def _wait(self, hook: WRHook, identifier: str, link: str | None, *, deadline: float) -> Any:
         """
         Wait in this worker.
@@ -323,8 +330,9 @@ class StartOperator(OpenLineageMixin, BaseOperator):
         self._push(context, **{self._noun: self._xcom(state)})
         if (error := self._retry_policy().error(state)) is not None:
             raise error
-        self._store(context).record_success()
         result = self._result(context, state)
+        # Last: from here on, a clear starts another.
+        self._store(context).record_success()
         log.info("%s", state.ending)
         return result
 

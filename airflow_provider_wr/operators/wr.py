@@ -268,10 +268,12 @@ class WRTriggerRunOperator(SharesConfig, StartOperator):
             self._run_id, self._workflow_id = run_id, workflow_id
             self._push(context, run_id=run_id, job_id=job_id, workflow_id=workflow_id)
             outputs = self.stage_outputs and self.do_xcom_push
-            link = WRRunLink.push(context, hook.settings, run_id, workflow_id, outputs=outputs)
+            link = self._push_link(
+                lambda: WRRunLink.push(context, hook.settings, run_id, workflow_id, outputs=outputs)
+            )
             if not self.wait_for_completion:
-                store.record_success()
                 asset_events.describe(context, self.outlets, run_id, workflow_id=workflow_id)
+                store.record_success()
                 return fit_text(run_id)
             if found and found.state.is_terminal:
                 Wait("run", run_id, workflow_id).ended(found.state)  # while nobody waited

@@ -477,6 +477,53 @@ def test_a_run_is_logged_at_once_and_stored_once_the_store_is_back(
     assert f"Started run {started['id']}: {sandbox.url}/runs/{started['id']}" in lines_then
 
 
+@remembers
+def test_a_link_that_cannot_be_pushed_yet_starts_no_second_run(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without memory, a task that fails after its trigger pays again."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    push, away = RuntimeTaskInstance.xcom_push, iter([True])
+
+    def push_or_fail(self: Any, key: str, value: Any) -> None:
+        if key == "wr_run_url" and next(away, False):
+            raise RuntimeError("API server is restarting")
+        push(self, key, value)
+
+    monkeypatch.setattr(RuntimeTaskInstance, "xcom_push", push_or_fail)
+    done = trigger("wait_for_completion=True, durable=False, retries=1, timeout=20")
+    assert (done.states, done.tries) == ({"trigger": "success"}, {"trigger": 1})
+    assert len(sandbox.control.runs()) == 1
+
+
+@remembers
+@pytest.mark.parametrize("options", ["", "wait_for_completion=True"])
+def test_a_task_that_fails_after_its_run_has_not_delivered_it(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, options: str
+) -> None:
+    """A clear of a task that delivered its run starts another."""
+    from airflow.sdk.execution_time.context import TaskStateStoreAccessor
+
+    from airflow_provider_wr import asset_events
+
+    saved: list[Any] = []
+    store = TaskStateStoreAccessor.set
+
+    def keep(self: Any, key: str, value: Any, **kwargs: Any) -> None:
+        saved.append(value)
+        store(self, key, value, **kwargs)
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(TaskStateStoreAccessor, "set", keep)
+    monkeypatch.setattr(asset_events, "describe", fail)
+    assert trigger(options).states == {"trigger": "failed"}
+    (started,) = sandbox.control.runs()
+    assert (saved[-1]["run_id"], saved[-1]["delivered"]) == (started["id"], False)
+
+
 @pytest.mark.parametrize("options", ["", "wait_for_completion=True"])
 def test_without_xcoms_none_is_pushed(sandbox: Sandbox, options: str) -> None:
     done = trigger(f"do_xcom_push=False, {options}")
