@@ -65,6 +65,12 @@ def triggering(noun: str, of: str | None) -> Iterator[None]:
     _count(noun, "started", of)
 
 
+def is_traced() -> bool:
+    """Return whether spans are recorded here. If so, reporting a large run takes a while: it builds the stages."""
+    trace: Any = sys.modules.get("opentelemetry.trace")
+    return trace is not None and trace.get_current_span().is_recording()
+
+
 def outcome_unknown(noun: str, of: str | None) -> None:
     """Count a trigger with an unknown outcome; see :func:`triggering`."""
     _count(noun, "trigger_unknown", of)
@@ -149,9 +155,9 @@ class Wait:
         :param failure: what to call the error; empty for none.
         :param stages: returns the stages.
         """
-        trace: Any = sys.modules.get("opentelemetry.trace")
-        if trace is None or not trace.get_current_span().is_recording():
+        if not is_traced():
             return
+        trace: Any = sys.modules["opentelemetry.trace"]
         try:
             kind = _KINDS[self._noun]
             start = self._started_at if created is None else created

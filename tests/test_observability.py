@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from dags.running import run_tasks
 from hooks.conftest import Connect, Serve, _no_long_pauses, _quick_server, connect, sandbox, serve  # noqa: F401
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from servers import RUN_ID, STREAM_HEAD, WORKFLOW_ID, Peer, Request, run
@@ -59,6 +60,15 @@ class Spans:
         self._exporter = InMemorySpanExporter()
         self.provider = TracerProvider()
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.threads: dict[str, threading.Thread] = {}
+        self.provider.add_span_processor(self._Threads(self.threads))
+
+    class _Threads(SpanProcessor):
+        def __init__(self, threads: dict[str, threading.Thread]) -> None:
+            self._threads = threads
+
+        def on_start(self, span: Any, parent_context: Any = None) -> None:
+            self._threads[span.name] = threading.current_thread()
 
     def named(self, name: str) -> list[ReadableSpan]:
         return [span for span in self._exporter.get_finished_spans() if span.name == name]
@@ -258,6 +268,9 @@ async def test_the_async_hook_reports_the_same(
     serve(reading("COMPLETED", after=2))
     async with WRAsyncHook(workflow_id=WORKFLOW_ID) as hook:
         await hook.wait_for_run((await hook.trigger_run()).run_id)
+    assert (
+        spans.threads["wr.run"] is not threading.current_thread()
+    )  # the loop's: building the stages takes a while
     assert [name for _, name, *_ in metrics] == REPORTED
     assert {tags["workflow"] for *_, tags in metrics} == {WORKFLOW_ID}
     assert (spans.one("wr.run").attributes or {})["wr.workflow.id"] == WORKFLOW_ID

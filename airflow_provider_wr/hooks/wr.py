@@ -32,7 +32,7 @@ from airflow_provider_wr.api.watched import run as watch_run
 from airflow_provider_wr.connection import DEFAULT_BASE_URL, WRSettings
 from airflow_provider_wr.exceptions import WRAuthError, WRError, WRNotFoundError
 from airflow_provider_wr.hooks.components import AsyncComponentCalls, ComponentCalls
-from airflow_provider_wr.observability import Wait, triggering
+from airflow_provider_wr.observability import Wait, is_traced, triggering
 from airflow_provider_wr.waiting import rules
 from airflow_provider_wr.waiting.backoff import RETRYING
 from airflow_provider_wr.waiting.progress import Progress
@@ -513,7 +513,10 @@ class WRAsyncHook(AsyncComponentCalls):
                             await asyncio.sleep(step.within)
                 except WRError as error:
                     result = error
-            wait.ended(step)
+            if is_traced():
+                await asyncio.to_thread(wait.ended, step)
+            else:
+                wait.ended(step)
             return step
         except WRError as error:
             wait.failed(type(error).__name__)
