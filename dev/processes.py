@@ -102,6 +102,9 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        # The system shows a process without its environment for a moment, and what has no mark cannot be ended.
+        while not marked(self._mark_of(name)) and self._running[name].poll() is None:
+            time.sleep(0.001)
 
     def run(self, name: str, command: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
         """Start ``command`` and wait for its end, for at most ``timeout`` seconds."""

@@ -75,6 +75,13 @@ def test_the_end_takes_a_grandchild_in_another_session(tmp_path: Path, quick: No
     assert not any(map(is_alive, pids))
 
 
+def test_a_process_can_be_ended_as_soon_as_it_is_started(processes: Processes) -> None:
+    for count in range(400):
+        processes.start(f"sleep-{count}", SLEEP, os.environ)
+        assert MARK in processes.main(f"sleep-{count}").environ()
+        processes.kill(f"sleep-{count}", signal.SIGKILL)
+
+
 def test_kill_ends_one_name_and_leaves_the_others(processes: Processes) -> None:
     processes.start("family", FAMILY, os.environ)
     processes.start("family-2", SLEEP, os.environ)
