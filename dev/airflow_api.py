@@ -58,9 +58,9 @@ class AirflowApi:
         """Return the import errors of DAG files: ``filename`` and ``stack_trace`` of each."""
         return list(self._get("/importErrors")["import_errors"])
 
-    def trigger(self, dag_id: str, conf: Json | None = None) -> str:
-        """Start a run of the DAG with these params and return its run id."""
-        body = {"conf": conf or {}, "logical_date": None}
+    def trigger(self, dag_id: str, conf: Json | None = None, run_id: str | None = None) -> str:
+        """Start a run of the DAG with these params and return its run id, which Airflow chooses by default."""
+        body = {"conf": conf or {}, "logical_date": None, "dag_run_id": run_id}
         return str(self._call("POST", f"/dags/{dag_id}/dagRuns", json=body).json()["dag_run_id"])
 
     def dag_run(self, dag_id: str, run_id: str) -> Json:

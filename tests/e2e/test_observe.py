@@ -21,10 +21,15 @@ from dev.local_airflow import COMMAND, LocalAirflow, free_port
 
 from .conftest import EXAMPLES, SETTINGS, new_home
 from .dagrun import DagRun, shared_api
+from .pictures import draw_terminal, draw_trace
 from .receivers import Collector, StatsD, attributes, receivers
-from .trace_picture import draw
 
 DAGS = Path(__file__).parent / "dags_observe"
+PICTURES = ROOT / "docs" / "img"
+
+for_the_docs = pytest.mark.skipif(
+    not os.environ.get("WR_SCREENSHOTS"), reason="renews a picture of the docs with WR_SCREENSHOTS=1"
+)
 
 SENSORS = ("poke", "reschedule", "deferred", "start_from_trigger", "start_and_end_from_trigger")
 OPERATORS = ("operator_in_worker", "operator_deferred")
@@ -100,7 +105,7 @@ def observed(request: pytest.FixtureRequest) -> Iterator[Observed]:
             airflow.start("api-server", "execution-api", "--apps", "execution", "--port", port)
             airflow.wait_ready(240)
             doubtful.control.fault("trigger", reset=True, obey=True)
-            doubt = DagRun(airflow, "observe_doubt")
+            doubt = DagRun(airflow, "observe_doubt", run_id=airflow.trigger("observe_doubt", run_id="november"))
             sandbox.control.fault("stream", drop_after=1)
             hold(sandbox, True)
             run = DagRun(airflow, "observe")
@@ -179,7 +184,7 @@ def test_each_stage_is_a_span_with_its_own_times(observed: Observed, mode: str) 
     assert len(spans) == len(stages) == 9
 
 
-@pytest.mark.skipif(not os.environ.get("WR_SCREENSHOTS"), reason="renews docs/img/trace.svg with WR_SCREENSHOTS=1")
+@for_the_docs
 def test_the_picture_of_a_trace(observed: Observed) -> None:
     mode = "operator_deferred"
     span = observed.span(mode)
@@ -191,7 +196,7 @@ def test_the_picture_of_a_trace(observed: Observed) -> None:
         (2, span),
         *((3, stage) for stage in observed.collector.under(span)),
     ]
-    (ROOT / "docs" / "img" / "trace.svg").write_text(draw(rows))
+    (PICTURES / "trace.svg").write_text(draw_trace(rows))
 
 
 def milliseconds(span: Any) -> tuple[str, str]:
@@ -279,11 +284,17 @@ def test_an_asset_event_tells_of_the_run(observed: Observed, mode: str, workflow
 # --- airflow wr doubts ------------------------------------------------------------------------------------
 
 
-def test_the_command_line_lists_doubts_and_credits(observed: Observed) -> None:
-    command = [*COMMAND, "wr", "doubts", "--json"]
+def doubts(observed: Observed, *options: str) -> str:
+    """Return what the command prints."""
+    command = [*COMMAND, "wr", "doubts", *options]
     done = subprocess.run(command, env=observed.airflow.env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    report, _ = json.JSONDecoder().raw_decode(done.stdout[done.stdout.index('{\n  "unknown"') :])
+    return done.stdout
+
+
+def test_the_command_line_lists_doubts_and_credits(observed: Observed) -> None:
+    printed = doubts(observed, "--json")
+    report, _ = json.JSONDecoder().raw_decode(printed[printed.index('{\n  "unknown"') :])
     (doubt,) = report["unknown"]
     assert (doubt["dag_id"], doubt["dag_run_id"], doubt["task_state"]) == (
         *("observe_doubt", observed.doubt.run_id),
@@ -295,6 +306,23 @@ def test_the_command_line_lists_doubts_and_credits(observed: Observed) -> None:
     execution = observed.run.xcom("component", "execution")
     assert sum(each["credits"] for each in paid) == 14 * (1 + len(OPERATORS)) + execution["totalUsage"]
     assert sum(each["runs"] for each in paid) == 1 + len(OPERATORS) + 1
+
+
+def test_the_command_line_prints_tables(observed: Observed) -> None:
+    printed = doubts(observed)
+    assert re.search(
+        rf"^Triggers whose outcome is unknown: 1\n.*\n  observe_doubt +{re.escape(observed.doubt.run_id)} ",
+        printed,
+        re.MULTILINE,
+    )
+    assert re.search(r"^What this cannot see:$", printed, re.MULTILINE)
+
+
+@for_the_docs
+def test_the_picture_of_a_doubt(observed: Observed) -> None:
+    printed = doubts(observed)
+    shown = printed[printed.index("Triggers whose") : printed.index("What this cannot see:")].rstrip()
+    (PICTURES / "doubts.svg").write_text(draw_terminal(f"$ airflow wr doubts\n{shown}"))
 
 
 # --- an approval ------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""The run's page inside Airflow: reached as a user reaches it, and attacked as others would."""
+"""The run's page inside Airflow: reached as a user reaches it, and attacked as others would. And what else
+Airflow shows of a run."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from airflow_provider_wr.sandbox.server import Sandbox
 from dev.local_airflow import LocalAirflow
 
 from .conftest import TakePicture
+from .pages import DagPage
 
 WAIT, IN_TRIGGERER, MAPPED = "page_of_a_wait", "page_in_triggerer", "page_of_mapped"
 
@@ -230,6 +232,41 @@ def test_nothing_is_wider_than_the_screen(page: Page, airflow: LocalAirflow, hos
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert before is not None
     page.set_viewport_size(before)
+
+
+# --- what else Airflow shows of a run ----------------------------------------------------------------------
+
+
+def test_the_asset_event_shows_the_run_and_its_credits(
+    page: Page, airflow: LocalAirflow, sandbox: Sandbox, take_picture: TakePicture
+) -> None:
+    sandbox.control.reset()
+    dag_run = DagPage(page, airflow.url, "seen_asset").trigger()
+    expect(dag_run.row("pay_suppliers")).to_contain_text("Success")
+    page.goto(f"{dag_run.url}/tasks/pay_suppliers/asset_events")
+    (run,) = sandbox.control.runs()
+    event = page.get_by_role("code")
+    page.get_by_title("Click to expand the range.").click()
+    expect(event).to_contain_text(f'"wr_run_id": "{run["id"]}"')
+    expect(event).to_contain_text('"wr_credits": 14')
+    expect(event).to_contain_text('"triggered_by": "admin"')
+    take_picture(page.get_by_text("1 Asset Event", exact=True), "asset-event", event, width=1000)
+
+
+def test_the_log_shows_that_the_limit_was_passed_while_the_run_keeps_running(
+    page: Page, airflow: LocalAirflow, sandbox: Sandbox, held: Callable[[], None], take_picture: TakePicture
+) -> None:
+    dag_run = DagPage(page, airflow.url, "seen_limit").trigger()
+    expect(dag_run.row("pay_suppliers")).to_contain_text("Failed")
+    task = dag_run.open_task("pay_suppliers")
+    (run,) = sandbox.control.runs()
+    error = task.log.get_by_text("WRCreditLimitError: ")
+    expect(error).to_contain_text(run["id"])
+    expect(error).to_contain_text("has used 2 credits, more than max_credits=1, and keeps running")
+    assert run["status"] == "EXECUTING"
+    task.wrap_log()
+    take_picture(task.log, "credit-limit", error, width=1000)
+    held()
 
 
 # --- what an attacker sees --------------------------------------------------------------------------------

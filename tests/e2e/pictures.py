@@ -1,4 +1,4 @@
-"""A trace as a picture: a bar for each span, as tools for traces draw it."""
+"""Pictures for the docs, as SVG: a trace, with a bar for each span as tools for traces draw it, and a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OURS = "#b5546c"
 AIRFLOWS = "#8a94a6"
 
 
-def draw(rows: Sequence[tuple[int, Any]]) -> str:
+def draw_trace(rows: Sequence[tuple[int, Any]]) -> str:
     """
     Return spans as an SVG, in order of their start at each depth.
 
@@ -34,12 +34,25 @@ def draw(rows: Sequence[tuple[int, Any]]) -> str:
             f'<rect x="{left:.1f}" y="{top + 3}" width="{width:.1f}" height="16" rx="3" fill="{colour}"/>',
             f'<text x="{left + width + 6:.1f}" y="{top + 15}" fill="#666" font-size="11">{seconds:.2f} s</text>',
         ]
-    height = 32 + len(rows) * ROW
+    return _svg(lines, WIDTH, 32 + len(rows) * ROW)
+
+
+def draw_terminal(text: str) -> str:
+    """Return the text of a terminal as an SVG."""
+    rows = text.splitlines()
+    lines = [
+        f'<text x="16" y="{31 + number * 18}" fill="#222" xml:space="preserve">{escape(row)}</text>'
+        for number, row in enumerate(rows)
+    ]
+    return _svg(lines, 32 + round(max(map(len, rows)) * 7.9), 32 + len(rows) * 18)
+
+
+def _svg(lines: Sequence[str], width: int, height: int) -> str:
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
             'font-family="ui-monospace, Menlo, Consolas, monospace" font-size="13">',
-            f'<rect width="{WIDTH}" height="{height}" rx="8" fill="#fff"/>',
+            f'<rect width="{width}" height="{height}" rx="8" fill="#fff"/>',
             *lines,
             "</svg>\n",
         ]
