@@ -17,7 +17,7 @@ debian = @$(2) >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >
 SUITE := --ignore tests/e2e --ignore tests/package --ignore tests/scale --ignore tests/ui --numprocesses auto --dist worksteal
 # The api and waiting packages have no I/O, so all of their branches can be tested.
 COVERAGE := --cov airflow_provider_wr.api --cov airflow_provider_wr.waiting --cov-branch --cov-fail-under 95
-LEGS := 2.11 3.1 3.3
+LEGS := 2.11 3.1
 
 .PHONY: help demo test test-matrix test-e2e test-scale bench-scale test-ui test-package lint format pre-commit docs bench \
 	soak deploy build audit fuzz constraints clean
@@ -31,7 +31,7 @@ demo: $(READY)  ## run two of the example DAGs in a real Airflow against the san
 test: lint  ## lint, then run the tests
 	$(BIN)/python -m pytest $(SUITE) $(COVERAGE)
 
-test-matrix: $(READY)  ## run the tests on other versions of Airflow and Python; LEGS='3.0 3.2' runs others
+test-matrix: $(READY)  ## run the tests on other versions of Airflow and Python; LEGS='3.0 3.2 3.3' runs others
 	$(BIN)/python noxfile.py --tags $(LEGS) -- $(SUITE) --ignore tests/dev -m 'not drifted'
 
 test-e2e: $(READY)  ## run the tests in a real Airflow that loses workers and triggerers; takes some minutes

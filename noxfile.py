@@ -17,8 +17,8 @@ import nox
 LEGS = [  # Airflow, Python, which of the allowed versions, where they are pinned
     ("2.11", "3.10", "lowest-direct", "constraints-lowest.txt"),
     ("3.0", "3.11", "highest", "constraints-3.0.txt"),
-    ("3.1", "3.12", "highest", "constraints-3.1.txt"),
-    ("3.2", "3.13", "highest", "constraints-3.2.txt"),
+    ("3.1", "3.13", "highest", "constraints-3.1.txt"),
+    ("3.2", "3.12", "highest", "constraints-3.2.txt"),
     ("3.3", "3.13", "highest", "constraints.txt"),
 ]
 
