@@ -17,7 +17,6 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 
 from airflow_provider_wr.api.ids import check_uuid
 from airflow_provider_wr.api.sanitize import fit_text
-from airflow_provider_wr.api.signing import Signer
 from airflow_provider_wr.api.text import printable
 from airflow_provider_wr.connection_form import STORED_SECRET
 from airflow_provider_wr.exceptions import WRConnectionError, WRValidationError
@@ -26,6 +25,7 @@ from airflow_provider_wr.masking import mask
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
+    from airflow_provider_wr.api.signing import Signer
     from airflow_provider_wr.api.watched import Watched
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class WRSettings:
         return cls(
             base_url=_base_url(conn, allow_http=_flag(extra, "allow_http", default=False)),
             api_key=_api_key(conn.password),
-            signer=Signer(api_secret) if api_secret else None,
+            signer=_signer(api_secret) if api_secret else None,
             workflow_id=check_uuid(workflow_id, "the extra 'workflow_id'") if workflow_id else None,
             connect_timeout=_seconds(extra, "connect_timeout", default=10.0),
             read_timeout=_seconds(extra, "read_timeout", default=30.0),
@@ -188,6 +188,13 @@ def _without_prefix(extra: dict[str, Any]) -> dict[str, Any]:
         elif plain[field_name] != value:
             raise WRValidationError(f"the extras {field_name!r} and {name!r} differ: leave out {name!r}")
     return plain
+
+
+def _signer(api_secret: str) -> Signer:
+    # Few connections have a secret, and cryptography takes some milliseconds to import.
+    from airflow_provider_wr.api.signing import Signer
+
+    return Signer(api_secret)
 
 
 def _text(extra: dict[str, Any], name: str) -> str | None:

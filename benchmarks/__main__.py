@@ -1,7 +1,8 @@
 """
 Run the benchmarks, print their tables, and write the results.
 
-``python -m benchmarks`` runs all but ``http2``, which needs nginx; ``python -m benchmarks calls`` runs one.
+``python -m benchmarks`` runs all but ``http2``, which needs nginx, and ``instructions`` only where Valgrind is
+installed; ``python -m benchmarks calls`` runs one.
 Results go to ``benchmarks/results.json``; tables go into ``docs/performance.md``.
 """
 
@@ -13,11 +14,16 @@ import platform
 import sys
 from importlib import import_module, metadata
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from benchmarks import report
 
-NAMES = ("waiting", "reading", "idle", "storm", "sequence", "triggerer", "notice", "parse", "calls")
+NAMES = (
+    *("waiting", "reading", "large", "idle", "storm", "sequence", "triggerer", "notice", "parse"),
+    *("worker", "calls"),
+    *(["instructions"] if which("valgrind") else []),
+)
 
 RESULTS = Path(__file__).with_name("results.json")
 

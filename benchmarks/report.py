@@ -35,6 +35,19 @@ TABLES = {
         "requests": "requests/run",
     },
     "reading": {"what": "", "ratio": "CPU, ratio", "ms": "CPU, ms"},
+    "large": {
+        "block_ms": "longest block, ms",
+        "block_large_ms": "with the large run, ms",
+        "more_ms": "more, ms",
+        "more_without_gc_ms": "more, without Python's garbage collector, ms",
+    },
+    "instructions": {
+        "client": "",
+        "wait_m": "a wait, millions",
+        "wait_ratio": "against bare",
+        "end_m": "its end, millions",
+        "end_ratio": "against bare",
+    },
     "idle": {"client": "", "cpu_us": "CPU µs/heartbeat", "growth_kb": "growth of memory in an hour, kB"},
     "storm": {
         "what": "",
@@ -51,6 +64,7 @@ TABLES = {
     "triggerer": {"seen": "seen", "value": "ms"},
     "notice": {"mode": "mode", "p50_s": "p50 s", "most_s": "most s"},
     "parse": {"import": "import", "added_ms": "ms added", "added_modules": "modules added"},
+    "worker": {"what": "", "ms": "ms", "modules": "modules imported"},
     "calls": {"client": "client", "requests": "requests in an hour"},
 }
 

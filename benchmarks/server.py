@@ -33,6 +33,9 @@ BEAT = b"7\r\n:ping\n\n\r\n"
 #: The ids of runs that have ended before anybody asks begin so.
 ENDED = "ffffffff"
 
+#: So does the id of one that has 5000 stages and 12 MB.
+LARGE = "fffffffe"
+
 _STAGES = [
     {
         "id": f"00000000-0000-4000-8000-{n:012d}",
@@ -60,7 +63,8 @@ def _event(run_id: str, number: int) -> bytes:
 
 def _run(run_id: str, status: str) -> bytes:
     run = {"id": run_id, "status": status, "pendingStageCount": 0, "failedStageCount": 0, "totalUsage": EVENTS}
-    stages = [{**stage, "status": "COMPLETED", "output": {"hash": "0x" + "ab" * 32}} for stage in _STAGES]
+    count, output = (1250, "ab" * 1100) if run_id.startswith(LARGE) else (1, "0x" + "ab" * 32)
+    stages = [{**stage, "status": "COMPLETED", "output": {"hash": output}} for stage in _STAGES * count]
     return json.dumps({**run, "runStages": stages}).encode()
 
 
@@ -71,6 +75,8 @@ class Counts:
     connected_at: list[float] = field(default_factory=list)
     requested_at: list[float] = field(default_factory=list)
     beats: int = 0
+    events: int = 0
+    may_end: asyncio.Event = field(default_factory=asyncio.Event)
     known: dict[str, None] = field(default_factory=dict)
     streams: dict[str, asyncio.Transport] = field(default_factory=dict)
     ended_at: dict[str, float] = field(default_factory=dict)
@@ -101,9 +107,8 @@ class _Connection(asyncio.Protocol):
             self._transport.write(head)
             self._counts.streams[run_id] = self._transport
         else:
-            body = _run(
-                run_id, "COMPLETED" if run_id in self._counts.ended_at or run_id.startswith(ENDED) else "EXECUTING"
-            )
+            has_ended = run_id in self._counts.ended_at or run_id.startswith((ENDED, LARGE))
+            body = _run(run_id, "COMPLETED" if has_ended else "EXECUTING")
             head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
             self._transport.write(head + body)
 
@@ -120,6 +125,9 @@ async def _play(counts: Counts, runs: int, seconds: float) -> None:
     await asyncio.sleep(1)  # a client that opened its last stream reads that run once more
     begin = time.monotonic()
     for number in range(1, EVENTS + 1):
+        if number == EVENTS and not counts.may_end.is_set():
+            await counts.may_end.wait()
+            begin = time.monotonic() - seconds * (number - 1) / EVENTS
         for position, run_id in enumerate(list(counts.known)):
             at = begin + seconds * (number - 1 + position / runs) / EVENTS
             if (pause := at - time.monotonic()) > 0:
@@ -128,6 +136,7 @@ async def _play(counts: Counts, runs: int, seconds: float) -> None:
                 counts.ended_at[run_id] = time.monotonic()
             if (stream := counts.streams.get(run_id)) is not None and not stream.is_closing():
                 stream.write(_event(run_id, number) + (b"0\r\n\r\n" if number == EVENTS else b""))
+                counts.events += 1
 
 
 async def _beat(counts: Counts, every: float) -> None:
@@ -155,6 +164,10 @@ async def _obey(counts: Counts, line: str) -> bool:
         case "open":  # wait until so many streams are
             while len(counts.streams) < int(argument):
                 await asyncio.sleep(0.02)
+        case "hold":  # the terminal events back, until "end"
+            counts.may_end.clear()
+        case "end":
+            counts.may_end.set()
     seen = {
         "connections": len(counts.connected_at),
         "requests": len(counts.requested_at),
@@ -162,6 +175,7 @@ async def _obey(counts: Counts, line: str) -> bool:
         "requested_at": counts.requested_at,
         "ended_at": counts.ended_at,
         "beats": counts.beats,
+        "events": counts.events,
     }
     print(json.dumps(seen), flush=True)
     return command != "stop"
@@ -169,6 +183,7 @@ async def _obey(counts: Counts, line: str) -> bool:
 
 async def _serve(runs: int, seconds: float, beat: float, tls: ssl.SSLContext | None) -> None:
     counts = Counts()
+    counts.may_end.set()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Connection(counts), "127.0.0.1", 0, backlog=8192, ssl=tls)
     print(server.sockets[0].getsockname()[1], flush=True)
@@ -196,10 +211,15 @@ class Server:
     requested_at: list[float] = field(default_factory=list)
     ended_at: dict[str, float] = field(default_factory=dict)
     beats: int = 0
+    events: int = 0
     process: Any = None
 
     def tell(self, command: str) -> None:
-        """Have the server do something (``cut``, ``open N``, ``look``, ``stop``), and take what it has seen."""
+        """
+        Have the server do something, and take what it has seen.
+
+        :param command: ``cut``, ``open N``, ``hold``, ``end``, ``look`` or ``stop``.
+        """
         self.process.stdin.write(f"{command}\n")
         self.process.stdin.flush()
         vars(self).update(json.loads(self.process.stdout.readline()))

@@ -8,7 +8,6 @@ of its thread: what else the machine does takes time, and is no block.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from airflow_provider_wr.triggers import wr as triggers
+from benchmarks.blocks import Blocks
 from benchmarks.clients import CLIENTS
 from benchmarks.server import Server, serve
 from benchmarks.talk import answer, ask
@@ -66,33 +66,14 @@ def _most_in_a_second(times: Sequence[float]) -> int:
 async def _wait(server: Server) -> None:
     logging.getLogger("airflow_provider_wr").setLevel(logging.ERROR)
     await triggers.load_hooks()
-    collecting = began = longest = longest_without_gc = 0.0
-
-    def note(phase: str, info: dict[str, int]) -> None:
-        nonlocal collecting, began
-        if phase == "start":
-            began = time.thread_time()
-        else:
-            collecting += time.thread_time() - began
-
-    async def watch() -> None:
-        nonlocal longest, longest_without_gc
-        while True:
-            before, collected = time.thread_time(), collecting
-            await asyncio.sleep(0.001)
-            took = time.thread_time() - before
-            longest = max(longest, took)
-            longest_without_gc = max(longest_without_gc, took - (collecting - collected))
-
-    gc.callbacks.append(note)
+    blocks = Blocks(time.thread_time)
     run_ids = [f"9e4c7b1a-0000-4000-8000-{number:012d}" for number in range(RUNS)]
     tasks: list[asyncio.Task[None]] = []
     while line := await asyncio.to_thread(sys.stdin.readline):
         if line.startswith("start"):
-            tasks.append(asyncio.create_task(watch()))
+            tasks.append(asyncio.create_task(blocks.watch()))
             tasks.append(asyncio.create_task(CLIENTS["ours"](server, run_ids, lambda run_id: None)))
-        answer([longest, longest_without_gc])
-        longest = longest_without_gc = 0.0
+        answer(blocks.take())
     for task in tasks:
         task.cancel()
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -93,4 +94,19 @@ def test_the_protocol_needs_no_io_and_no_airflow() -> None:
     blocked = ["airflow", "requests", "urllib3", "aiohttp", "asyncio", "ssl", "sseclient.requests"]
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import {', '.join(modules)}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("own", "other"), [("requests", "aiohttp"), ("aiohttp", "requests")])
+def test_each_half_imports_its_own_client_alone(own: str, other: str) -> None:
+    code = f"""
+        import sys
+        from airflow.providers.common.compat.sdk import BaseHook, BaseOperator
+        if {other!r} not in sys.modules:  # Airflow 2.11 itself imports requests
+            import {NAME}.hooks.wr, {NAME}.transport.{own}
+            assert {own!r} in sys.modules
+            assert {other!r} not in sys.modules
+            assert "cryptography.hazmat.primitives.serialization" not in sys.modules
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(code)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
