@@ -92,9 +92,8 @@ def _data(lines: Sequence[bytes]) -> str:
         return ""
     if len(data) == 1 and data[0].startswith(b"data:"):
         return data[0][6 if data[0].startswith(b" ", 5) else 5 :].decode(errors="replace")
-    from sseclient import (
-        SSEClient,  # late, since it imports requests, which the triggerer and DAG parsing do not need
-    )
+    # Late, since it imports requests, which the triggerer and DAG parsing do not need.
+    from sseclient import SSEClient
 
     text = b"\n".join(data).decode(errors="replace").encode()
     return "\n".join(event.data for event in SSEClient(iter([text + b"\n\n"])).events())

@@ -7,7 +7,6 @@ Each test lets something happen to a cluster, which all of them share. The runs 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -39,11 +38,16 @@ def hold(rabbit: Any, hold: bool = True) -> None:
         hook.update_component(COMPONENTS["Quote"], config={"hold": hold})
 
 
-def check(row: Row, keep: Keep, *, tries: set[int], state: str = "success") -> None:
-    """Each run that is wanted was started, and no other; and each wait ended once, in one of these tries."""
+def check(row: Row, keep: Keep, *, tries: set[int], state: str = "success", ends: int = 1) -> None:
+    """
+    Each run that is wanted was started, and no other; and each wait ended once, in one of these tries.
+
+    :param ends: how many tries of a task may note its end.
+    """
     keep(row)
     assert row.started == row.wanted
-    assert row.ends == Counter({state: row.waits})
+    assert row.ends.keys() == {state}
+    assert row.waits <= row.ends[state] <= row.waits * ends
     assert row.tries.keys() <= tries
 
 
@@ -205,7 +209,8 @@ def test_the_api_server_is_away(cluster: Cluster, take: Take, keep: Keep) -> Non
 
     # Airflow fails a try that cannot begin, and restarts take longer on a busy machine.
     check(row("API server away for 30 s, 20 wait", since, 20, waiting), keep, tries=ANY_TRY)
-    check(row("API server away for 30 s, a worker waits", since, 1, in_worker), keep, tries=ANY_TRY)
+    # A try that Airflow has given up, and cannot tell so, may still note the end.
+    check(row("API server away for 30 s, a worker waits", since, 1, in_worker), keep, tries=ANY_TRY, ends=2)
 
 
 def test_white_rabbit_is_away(cluster: Cluster, gated: Gated, distant: Distant, keep: Keep) -> None:
