@@ -61,6 +61,17 @@ def test_a_viewer_of_another_dag_is_refused(log_in: LogIn, done: DagRun, path: s
     assert RUN_ID not in answer.text
 
 
+def test_a_role_that_may_not_read_plugins_sees_the_page_at_its_own_address(
+    log_in: LogIn, done: DagRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.api_fastapi.app import get_auth_manager
+
+    browser = log_in(done.dag_id)
+    monkeypatch.setattr(get_auth_manager(), "is_authorized_view", lambda **asked: False)
+    assert browser.get("/api/v2/plugins").status_code == 403  # so Airflow does not know the page inside the task's
+    assert browser.get(page_of(done) + "run").status_code == 200
+
+
 @pytest.mark.parametrize("path", ROUTES)
 def test_an_anonymous_user_is_refused(client: TestClient, done: DagRun, path: str) -> None:
     answer = client.get(page_of(done) + path)
