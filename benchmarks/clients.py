@@ -65,7 +65,7 @@ async def bare(server: Server, run_ids: Sequence[str], ended: Ended) -> None:
         await read(run_id)
         while True:
             event = await stream.reader.readuntil(b"\n\n")
-            if json.loads(event[event.index(b"{") :])["status"] == "COMPLETED":
+            if b"{" in event and json.loads(event[event.index(b"{") :])["status"] == "COMPLETED":
                 break
         stream.writer.close()
         assert (await read(run_id))["status"] == "COMPLETED"
@@ -94,7 +94,8 @@ async def aiohttp_alone(server: Server, run_ids: Sequence[str], ended: Ended) ->
                 status = None
                 while status != "COMPLETED":
                     for event in (await stream.content.readany()).split(b"\n\n")[:-1]:
-                        status = json.loads(event[event.index(b"{") :])["status"]
+                        if b"{" in event:  # no heartbeat
+                            status = json.loads(event[event.index(b"{") :])["status"]
             assert (await read(run_id))["status"] == "COMPLETED"
             ended(run_id)
 

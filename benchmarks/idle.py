@@ -26,7 +26,7 @@ BEATS = 240
 TURNS = 3
 
 #: Clients to compare.
-NAMES = ("bare", "ours")
+NAMES = ("bare", "aiohttp_alone", "ours")
 
 
 def measure(client: str) -> dict[str, float]:
