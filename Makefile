@@ -114,8 +114,8 @@ constraints: $(READY)  ## update the versions in dev/constraints*.txt
 		$(COMPILE_OLD) --python-version 3.10 --constraint - -o dev/constraints-lowest.txt pyproject.toml
 	printf '%s\n' 'apache-airflow==3.0.*' 'fastapi<0.132' | \
 		$(COMPILE_OLD) --python-version 3.11 -o dev/constraints-3.0.txt pyproject.toml -
-	echo 'apache-airflow==3.1.*' | $(COMPILE_OLD) --python-version 3.12 -o dev/constraints-3.1.txt pyproject.toml -
-	echo 'apache-airflow==3.2.*' | $(COMPILE_OLD) --python-version 3.13 -o dev/constraints-3.2.txt pyproject.toml -
+	echo 'apache-airflow==3.1.*' | $(COMPILE_OLD) --python-version 3.13 -o dev/constraints-3.1.txt pyproject.toml -
+	echo 'apache-airflow==3.2.*' | $(COMPILE_OLD) --python-version 3.12 -o dev/constraints-3.2.txt pyproject.toml -
 
 clean:  ## remove everything that make created
 	rm -rf .venv .nox .fuzz .demo dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
