@@ -473,6 +473,7 @@ def test_secrets_of_a_callback_are_stored_nowhere(
     from sqlalchemy import select
 
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.INFO, logger="sse_starlette")  # the sandbox's: it logs each event that it sends
     echo = "{'answerWith': {'said': 'hush-secret and Bearer hush-token'}}"
     done = execute(
         f"""
