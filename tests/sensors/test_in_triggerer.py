@@ -97,7 +97,8 @@ OTHERS = {
 def make(dag: DAG | None = None, /, **options: Any) -> tuple[WRRunSensor, set[str]]:
     """Return a sensor, and the warnings of its constructor."""
     with warnings.catch_warnings(record=True) as caught, dag or DAG("waits", schedule=None):
-        warnings.simplefilter("always")
+        warnings.simplefilter("ignore")  # such as an event loop that another test left
+        warnings.simplefilter("always", UserWarning)
         sensor = WRRunSensor(task_id="wait", **{"run_id": RUN_ID, **BOTH, **options})
     return sensor, {str(each.message) for each in caught}
 
@@ -307,7 +308,8 @@ def read_to_the_end(dag: DAG) -> tuple[dict[str, Any], set[str]]:
     """Return the sensor after Airflow has read the whole DAG file, and the warnings."""
     dag.fileloc = "/dags/waits.py"
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("ignore")  # such as an event loop that another test left
+        warnings.simplefilter("always", UserWarning)
         dag.resolve_template_files()  # Airflow calls this before it reads the properties
         warned = {str(each.message) for each in caught}
         kept = DagSerialization.to_dict(dag)["dag"]["tasks"]
@@ -410,7 +412,8 @@ def test_a_mapped_sensor_ends_there_as_any_other(name: str | None) -> None:
     given = {name: NEED_WORKER[name][0] if name in NEED_WORKER else HOLD[name]} if name is not None else {}
     dag = DAG("waits", schedule=None)
     with warnings.catch_warnings(record=True) as caught, dag:
-        warnings.simplefilter("always")
+        warnings.simplefilter("ignore")  # such as an event loop that another test left
+        warnings.simplefilter("always", UserWarning)
         mapped = WRRunSensor.partial(task_id="wait", end_from_trigger=True, **given).expand(run_id=[RUN_ID])
         said = {(str(each.message), each.filename) for each in caught}
         sensor = mapped.unmap({"run_id": RUN_ID})
