@@ -265,6 +265,7 @@ def test_the_log_shows_that_the_limit_was_passed_while_the_run_keeps_running(
     expect(error).to_contain_text("has used 2 credits, more than max_credits=1, and keeps running")
     assert run["status"] == "EXECUTING"
     task.wrap_log()
+    error.click()  # folds the traceback
     take_picture(task.log, "credit-limit", error, width=1000)
     held()
 
