@@ -268,9 +268,8 @@ async def test_the_async_hook_reports_the_same(
     serve(reading("COMPLETED", after=2))
     async with WRAsyncHook(workflow_id=WORKFLOW_ID) as hook:
         await hook.wait_for_run((await hook.trigger_run()).run_id)
-    assert (
-        spans.threads["wr.run"] is not threading.current_thread()
-    )  # the loop's: building the stages takes a while
+    # Not in the loop's thread: building the stages takes a while.
+    assert spans.threads["wr.run"] is not threading.current_thread()
     assert [name for _, name, *_ in metrics] == REPORTED
     assert {tags["workflow"] for *_, tags in metrics} == {WORKFLOW_ID}
     assert (spans.one("wr.run").attributes or {})["wr.workflow.id"] == WORKFLOW_ID
