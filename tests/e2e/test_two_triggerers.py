@@ -20,16 +20,15 @@ from .rabbit import Rabbit
 
 DAGS = Path(__file__).parent / "dags_on_postgres"
 
-SETTINGS = {
-    # How many unassigned triggers a triggerer takes at a time. By default, the first one takes nearly all.
-    "AIRFLOW__TRIGGERER__MAX_TRIGGER_TO_SELECT_PER_LOOP": "3",
-    # Seconds until the other takes over the triggers of a dead one.
-    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
-}
+# Seconds until the other triggerer takes over the triggers of a dead one.
+SETTINGS = {"AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10"}
 
 # The kinds of waits in dags_on_postgres/many_waits.py, and how many worker processes each uses.
 WORKERS = {"operator": 2, "deferred": 2, "from_trigger": 0}
 EACH = 6
+
+# The triggerer that is killed holds all waits of one DAG run and a third of the other's.
+CAPACITY = len(WORKERS) * EACH * 4 // 3
 
 
 class End(NamedTuple):
@@ -79,6 +78,10 @@ class Waits(DagRun):
             return set(self.holders().values()) <= by and self.streams().total() >= streams
 
         self.wait_until(f"triggerers {by} hold all waits", held, every=1)
+
+    def wait_until_deferred(self) -> None:
+        """Wait until no wait needs a worker, whether a triggerer has room for it or not."""
+        self.wait_until("all waits are deferred", lambda: {task["state"] for task in self.tasks()} == {"deferred"})
 
     def holders(self) -> dict[str, Any]:
         """Return the id of the current triggerer of each wait, None for none."""
@@ -137,37 +140,45 @@ class Disaster:
 
 
 @pytest.fixture(scope="module")
-def two_triggerers(
+def small_triggerer(
     postgres_programs: Path, settings: dict[str, str], request: pytest.FixtureRequest
 ) -> Iterator[LocalAirflow]:
-    """A separate Airflow with two triggerers, on PostgreSQL."""
+    """A separate Airflow on PostgreSQL, with one triggerer of a limited capacity."""
     with postgres(postgres_programs) as server, new_home(request.session) as home:
         database = {
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.url,
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": server.url,
         }
-        with LocalAirflow(home, DAGS, env={**settings, **SETTINGS, **database}) as airflow:
-            airflow.start("triggerer", "triggerer-2")
+        env = {**settings, **SETTINGS, **database}
+        with LocalAirflow(home, DAGS, env=env, components=("api-server", "scheduler", "dag-processor")) as airflow:
+            airflow.start("triggerer", "small", "--capacity", str(CAPACITY))
             airflow.wait_ready(240)
-            airflow.wait_for(lambda: len(airflow.triggerers()) == 2, 120, "both triggerers to be alive")
+            airflow.wait_for(airflow.triggerers, 120, "the triggerer to be alive")
             yield airflow
 
 
 @pytest.fixture(scope="module")
-def disaster(two_triggerers: LocalAirflow, take_rabbit: Callable[[], Rabbit], print_table: PrintTable) -> Disaster:
+def disaster(
+    small_triggerer: LocalAirflow, take_rabbit: Callable[[], Rabbit], print_table: PrintTable
+) -> Disaster:
     """Let it happen."""
-    airflow = two_triggerers
-    both = airflow.triggerers()
-    soon, late = (Waits(airflow, take_rabbit()) for _ in range(2))
-    for waits in (soon, late):
-        waits.wait_until_held(both, streams=len(WORKERS) * EACH)
+    airflow = small_triggerer
+    (killed,) = airflow.triggerers()
+    soon = Waits(airflow, take_rabbit())
+    soon.wait_until_held({killed}, streams=len(WORKERS) * EACH)
+    late = Waits(airflow, take_rabbit())
+    late.wait_until_deferred()
+    # The second triggerer gets what the first has no room for.
+    late.wait_until("the triggerer is full", lambda: late.streams().total() >= CAPACITY - len(WORKERS) * EACH)
+    airflow.start("triggerer", "large")
+    airflow.wait_for(lambda: len(airflow.triggerers()) == 2, 120, "both triggerers to be alive")
+    (left,) = airflow.triggerers() - {killed}
+    late.wait_until_held({killed, left}, streams=len(WORKERS) * EACH)
     for waits in (soon, late):
         waits.look()
-    airflow.kill("triggerer-2")
+    airflow.kill("small")
     soon.let_go()
-    airflow.wait_for(lambda: len(airflow.triggerers()) == 1, 120, "the killed triggerer to be taken for dead")
-    (left,) = airflow.triggerers()
-    (killed,) = both - {left}
+    airflow.wait_for(lambda: airflow.triggerers() == {left}, 120, "the killed triggerer to be taken for dead")
     late.wait_until_held({left}, streams=late.opened.total() + list(late.held.values()).count(killed))
     late.let_go()
     for waits in (soon, late):
@@ -186,9 +197,10 @@ def disaster(two_triggerers: LocalAirflow, take_rabbit: Callable[[], Rabbit], pr
 
 
 def test_both_triggerers_hold_waits_when_one_is_killed(disaster: Disaster) -> None:
-    for waits in (disaster.soon, disaster.late):
-        assert len(waits.held) == len(WORKERS) * EACH
-        assert set(waits.held.values()) == {disaster.killed, disaster.left}
+    killed, left = disaster.killed, disaster.left
+    waits = len(WORKERS) * EACH
+    assert Counter(disaster.soon.held.values()) == {killed: waits}
+    assert Counter(disaster.late.held.values()) == {killed: CAPACITY - waits, left: 2 * waits - CAPACITY}
 
 
 @pytest.mark.parametrize("kind", WORKERS)
