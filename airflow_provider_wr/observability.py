@@ -71,6 +71,11 @@ def is_traced() -> bool:
     return trace is not None and trace.get_current_span().is_recording()
 
 
+def is_on() -> bool:
+    """Return whether spans or metrics are recorded here."""
+    return is_traced() or _stats() is not None
+
+
 def outcome_unknown(noun: str, of: str | None) -> None:
     """Count a trigger with an unknown outcome; see :func:`triggering`."""
     _count(noun, "trigger_unknown", of)

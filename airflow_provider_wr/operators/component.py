@@ -280,7 +280,7 @@ class WRExecuteComponentOperator(StartOperator):
     def _url(self, settings: WRSettings, identifier: str) -> str | None:
         return settings.execution_link(identifier)
 
-    def _trigger(self, identifier: str, deadline: float | None) -> WaitTrigger:
+    def _trigger(self, identifier: str, deadline: float | None, *, confirm_end: bool) -> WaitTrigger:
         from airflow_provider_wr.triggers.wr import WRComponentExecutionTrigger
 
         return WRComponentExecutionTrigger(
@@ -288,6 +288,7 @@ class WRExecuteComponentOperator(StartOperator):
             wr_conn_id=self.wr_conn_id,
             deadline=deadline,
             max_credits=self.max_credits,
+            confirm_end=confirm_end,
             outputs=self.do_xcom_push,
         )
 

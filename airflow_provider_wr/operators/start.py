@@ -134,7 +134,7 @@ class StartOperator(OpenLineageMixin, BaseOperator):
         """Return the URL of its page; None without one."""
         raise NotImplementedError
 
-    def _trigger(self, identifier: str, deadline: float | None) -> WaitTrigger:
+    def _trigger(self, identifier: str, deadline: float | None, *, confirm_end: bool) -> WaitTrigger:
         raise NotImplementedError
 
     def _know(self, identifier: str, state: Any = None) -> None:
@@ -179,7 +179,7 @@ class StartOperator(OpenLineageMixin, BaseOperator):
             state = self._read(hook, end.id)
             if state is None or not state.is_terminal:
                 if end.deadline is None or end.deadline > time.time():
-                    self._defer(end.id, end.deadline)
+                    self._defer(end.id, end.deadline, confirm_end=True)
                 state = self._final_read(end.id)
             return self._finish(context, state)
 
@@ -305,10 +305,17 @@ class StartOperator(OpenLineageMixin, BaseOperator):
             text = timed_out("the wait", self._limit, last_known(error, before))
         raise (WRTimeoutError if self._limit == self.timeout else AirflowTaskTimeout)(text)
 
-    def _defer(self, identifier: str, deadline: float | None) -> NoReturn:
+    def _defer(self, identifier: str, deadline: float | None, *, confirm_end: bool = False) -> NoReturn:
+        """
+        Wait in the triggerer.
+
+        :param deadline: Unix seconds; None for none.
+        :param confirm_end: whether the trigger reads the end before it fires. True once a worker has resumed in
+            vain, so that a stream that keeps reporting an end does not wake one again and again.
+        """
         from airflow_provider_wr.triggers.wr import defer
 
-        defer(self, self._trigger(identifier, deadline))
+        defer(self, self._trigger(identifier, deadline, confirm_end=confirm_end))
 
     def _read(self, hook: WRHook, identifier: str) -> Any:
         """Read it again, since the event has no outputs; None if that failed transiently."""

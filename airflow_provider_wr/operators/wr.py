@@ -318,7 +318,7 @@ class WRTriggerRunOperator(SharesConfig, StartOperator):
     def _url(self, settings: WRSettings, identifier: str) -> str | None:
         return settings.run_link(identifier, self.workflow_id)
 
-    def _trigger(self, identifier: str, deadline: float | None) -> WaitTrigger:
+    def _trigger(self, identifier: str, deadline: float | None, *, confirm_end: bool) -> WaitTrigger:
         from airflow_provider_wr.triggers.wr import WRRunTrigger
 
         return WRRunTrigger(
@@ -326,6 +326,7 @@ class WRTriggerRunOperator(SharesConfig, StartOperator):
             wr_conn_id=self.wr_conn_id,
             deadline=deadline,
             max_credits=self.max_credits,
+            confirm_end=confirm_end,
             workflow_id=self._workflow_id,
         )
 

@@ -59,6 +59,10 @@ class WaitSensor(OpenLineageMixin, BaseSensorOperator):
     # Airflow reads the properties below before the constructor has finished.
     _start_requested = _end_requested = _made = False
 
+    #: Whether the trigger reads the end before it fires. True once a worker has resumed, so that a stream that
+    #: keeps reporting an end does not wake one again and again.
+    _confirm_end = False
+
     #: The wait by poking, for monitoring; None while the triggerer waits, which reports for itself.
     _wait: Wait | None = None
 
@@ -184,7 +188,7 @@ class WaitSensor(OpenLineageMixin, BaseSensorOperator):
         from airflow_provider_wr.triggers.wr import WaitEnd
 
         end = WaitEnd.from_event(event)
-        self._connection_was_found = True
+        self._connection_was_found = self._confirm_end = True
         self._started = (
             context["ti"].start_date.timestamp() if end.deadline is None else end.deadline - self._limit
         )
@@ -437,6 +441,7 @@ class WaitSensor(OpenLineageMixin, BaseSensorOperator):
             "end_from_trigger": self.end_from_trigger,
             "allowed_statuses": list(self.allowed_statuses),
             "max_credits": self.max_credits,
+            "confirm_end": self._confirm_end,
         }
 
     @property

@@ -67,6 +67,7 @@ class WaitTrigger(BaseTrigger):
         end_from_trigger: bool = False,
         allowed_statuses: Sequence[str] = ("COMPLETED",),
         max_credits: float | None = None,
+        confirm_end: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.wr_conn_id = wr_conn_id
@@ -75,6 +76,7 @@ class WaitTrigger(BaseTrigger):
         self.end_from_trigger = end_from_trigger
         self.allowed_statuses = tuple(allowed_statuses)
         self.max_credits = max_credits
+        self.confirm_end = confirm_end
         self._hook: Any = None
 
     @property
@@ -93,6 +95,7 @@ class WaitTrigger(BaseTrigger):
             "end_from_trigger": self.end_from_trigger,
             "allowed_statuses": list(self.allowed_statuses),
             "max_credits": self.max_credits,
+            "confirm_end": self.confirm_end,
         }
 
     def _watch(self) -> Watched[Any]:
@@ -107,6 +110,7 @@ class WaitTrigger(BaseTrigger):
         """Wait, and yield one event."""
         hooks = await load_hooks()
         deadline = self._deadline()
+        state: State | None = None
         error: exceptions.WRError | None = None
         observability.set_dag(getattr(getattr(self, "task_instance", None), "dag_id", None))
         if self.grace is not None:
@@ -119,14 +123,22 @@ class WaitTrigger(BaseTrigger):
                     deadline=deadline,
                     was_found=self.deadline is not None,  # by the worker that deferred
                     max_credits=self.max_credits,
+                    on_event=None if self._needs_end else _raise_at_end,
                 )
+        except _EndReported:
+            pass
         except exceptions.WRError as failure:
             # Any other exception is a bug of ours: Airflow fails the task with its traceback.
             error = failure
-        if self.end_from_trigger and error is None and self._succeeds(state):
+        if self.end_from_trigger and state is not None and self._succeeds(state):
             yield await self._success(state)
         else:
             yield TriggerEvent(WaitEnd(self.id, deadline, error, noun=self.noun).to_event())
+
+    @property
+    def _needs_end(self) -> bool:
+        """Whether to read the end, and not leave that to the worker that resumes."""
+        return self.confirm_end or self.end_from_trigger or observability.is_on()
 
     def _succeeds(self, state: State) -> bool:
         return state.status in self.allowed_statuses and not credit_limit.exceeds(state, self.max_credits)
@@ -200,6 +212,9 @@ class WRRunTrigger(WaitTrigger):
     :param allowed_statuses: the terminal statuses that end the task here; a worker handles others.
     :param stage_outputs: False leaves the outputs of the stages out of the result.
     :param max_credits: credits above which the wait ends in a ``WRCreditLimitError``; None for none.
+    :param confirm_end: read the run when its stream reports the end, before the trigger fires. False leaves that
+        to whoever resumes, and saves a request; it has no effect where the trigger itself needs that read: with
+        ``end_from_trigger``, metrics or traces.
     :param workflow_id: UUID of the run's workflow, for monitoring and the link; None for the connection's.
     """
 
@@ -218,6 +233,7 @@ class WRRunTrigger(WaitTrigger):
         allowed_statuses: Sequence[str] = ("COMPLETED",),
         stage_outputs: bool = True,
         max_credits: float | None = None,
+        confirm_end: bool = True,
         workflow_id: str | None = None,
     ) -> None:
         super().__init__(
@@ -227,6 +243,7 @@ class WRRunTrigger(WaitTrigger):
             end_from_trigger=end_from_trigger,
             allowed_statuses=allowed_statuses,
             max_credits=max_credits,
+            confirm_end=confirm_end,
         )
         self.run_id = run_id
         self.stage_outputs = stage_outputs
@@ -266,6 +283,7 @@ class WRComponentExecutionTrigger(WaitTrigger):
         result.
     :param allowed_statuses: the terminal statuses that end the task here; a worker handles others.
     :param max_credits: credits above which the wait ends in a ``WRCreditLimitError``; None for none.
+    :param confirm_end: read the execution when its stream reports the end; as for a run.
     :param outputs: whether the execution's page inside Airflow may show its output.
     """
 
@@ -283,6 +301,7 @@ class WRComponentExecutionTrigger(WaitTrigger):
         end_from_trigger: bool = False,
         allowed_statuses: Sequence[str] = ("COMPLETED",),
         max_credits: float | None = None,
+        confirm_end: bool = True,
         outputs: bool = True,
     ) -> None:
         super().__init__(
@@ -292,6 +311,7 @@ class WRComponentExecutionTrigger(WaitTrigger):
             end_from_trigger=end_from_trigger,
             allowed_statuses=allowed_statuses,
             max_credits=max_credits,
+            confirm_end=confirm_end,
         )
         self.execution_id = execution_id
         self.outputs = outputs
@@ -310,6 +330,15 @@ class WRComponentExecutionTrigger(WaitTrigger):
 
     def _xcom(self, state: ComponentExecution) -> dict[str, Any]:
         return state.as_xcom()
+
+
+class _EndReported(Exception):
+    """An event has reported the end."""
+
+
+def _raise_at_end(event: State) -> None:
+    if event.is_terminal:
+        raise _EndReported
 
 
 async def load_hooks() -> Any:
@@ -350,7 +379,8 @@ class WaitEnd:
 
     :param id: UUID of what was waited for: the event's ``run_id`` or ``execution_id``.
     :param deadline: the trigger's.
-    :param error: the error of the wait, as in a worker; None if the run or the execution has ended.
+    :param error: the error of the wait, as in a worker; None if the run or the execution has ended, or its stream
+        says so.
     :param noun: what was waited for: "run" or "execution".
     """
 

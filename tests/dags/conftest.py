@@ -1,3 +1,3 @@
 from __future__ import annotations
 
-from hooks.conftest import _no_long_pauses, _quick_server, connect, sandbox  # noqa: F401
+from hooks.conftest import _no_long_pauses, _quick_server, connect, sandbox, serve  # noqa: F401

@@ -106,6 +106,7 @@ def test_it_starts_and_ends_in_the_triggerer() -> None:
         "end_from_trigger": True,
         "allowed_statuses": ["COMPLETED"],
         "max_credits": None,
+        "confirm_end": False,
         "outputs": True,
     }
     assert args.timeout == timedelta(seconds=120)

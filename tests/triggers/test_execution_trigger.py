@@ -30,6 +30,7 @@ def test_it_is_built_again_from_what_it_serializes() -> None:
         "end_from_trigger": True,
         "allowed_statuses": ["FAILED"],
         "max_credits": 3.0,
+        "confirm_end": False,
         "outputs": False,
     }
     classpath, arguments = WRComponentExecutionTrigger(**options).serialize()

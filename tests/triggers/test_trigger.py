@@ -162,6 +162,36 @@ async def test_a_triggerer_that_was_down_past_the_deadline_looks_once(serve: Ser
     assert server.count() == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "reads"),
+    [
+        pytest.param({}, 2, id="by default"),
+        pytest.param({"confirm_end": False}, 1, id="the worker reads it"),
+        pytest.param(
+            {"confirm_end": False, "end_from_trigger": True, "allowed_statuses": ["FAILED"]}, 2, id="ends"
+        ),
+    ],
+)
+async def test_the_end_is_read_where_the_trigger_needs_it(
+    serve: Serve, options: dict[str, Any], reads: int
+) -> None:
+    statuses = iter(["EXECUTING"])
+
+    def script(request: Request, peer: Peer) -> None:
+        if request.is_stream:
+            peer.send(STREAM_HEAD, event("COMPLETED"))
+            peer.hang()
+        else:
+            peer.answer(200, run(next(statuses, "COMPLETED")))
+
+    server = serve(script)
+    payload = await fire(WRRunTrigger(run_id=RUN_ID, **options))
+    assert WaitEnd.from_event(payload) == WaitEnd(RUN_ID, None, None)
+    assert server.count(lambda request: not request.is_stream) == reads
+    await asyncio.to_thread(server.wait_until_alone)
+    assert shared() == set()
+
+
 # --- what is stored ---------------------------------------------------------------------------------------
 
 TRIGGERS = [
@@ -174,6 +204,7 @@ TRIGGERS = [
         allowed_statuses=("COMPLETED", "FAILED"),
         stage_outputs=False,
         max_credits=12.5,
+        confirm_end=False,
     ),
 ]
 
