@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Callable
+
+#: Seconds between two looks.
+PAUSE = 0.001
 
 
 class Blocks:
@@ -17,6 +21,7 @@ class Blocks:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._asleep = PAUSE if clock is time.monotonic else 0.0  # a thread that sleeps takes no time
         self._collecting = 0.0
         self.longest = 0.0
         self.longest_without_gc = 0.0
@@ -26,8 +31,8 @@ class Blocks:
         gc.callbacks.append(self._note)
         while True:
             before, collected = self._clock(), self._collecting
-            await asyncio.sleep(0.001)
-            took = self._clock() - before
+            await asyncio.sleep(PAUSE)
+            took = self._clock() - before - self._asleep
             self.longest = max(self.longest, took)
             self.longest_without_gc = max(self.longest_without_gc, took - (self._collecting - collected))
 

@@ -25,6 +25,11 @@ Ended = Callable[[str], None]
 PATH = "/v1/sdk/workflows/executions/"
 
 
+def run_ids(count: int) -> list[str]:
+    """Return the ids of so many runs."""
+    return [f"9e4c7b1a-0000-4000-8000-{number:012d}" for number in range(count)]
+
+
 def context(server: Server) -> ssl.SSLContext | None:
     return ssl.create_default_context(cafile=server.ca) if server.ca else None
 
@@ -103,7 +108,7 @@ async def aiohttp_alone(server: Server, run_ids: Sequence[str], ended: Ended) ->
 
 
 async def ours(server: Server, run_ids: Sequence[str], ended: Ended) -> None:
-    """``WRRunTrigger``, all on one connection."""
+    """``WRRunTrigger``, as a deferred task starts it, all on one connection: its worker would read the end."""
     connection = {
         "conn_type": "wr",
         "host": server.url,
@@ -113,7 +118,7 @@ async def ours(server: Server, run_ids: Sequence[str], ended: Ended) -> None:
     os.environ["AIRFLOW_CONN_WR_BENCHMARK"] = json.dumps(connection)
 
     async def wait(run_id: str) -> None:
-        async for event in WRRunTrigger(run_id=run_id, wr_conn_id="wr_benchmark").run():
+        async for event in WRRunTrigger(run_id=run_id, wr_conn_id="wr_benchmark", confirm_end=False).run():
             assert event.payload["error"] is None
             ended(run_id)
 

@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from airflow_provider_wr.triggers import wr as triggers
-from benchmarks.clients import CLIENTS
+from benchmarks.clients import CLIENTS, run_ids
 from benchmarks.server import Server, serve
 from benchmarks.talk import answer, ask
 from benchmarks.turns import show, spread
@@ -57,8 +57,7 @@ def measure(client: str) -> dict[str, float]:
 async def _wait(client: str, server: Server) -> None:
     logging.getLogger("airflow_provider_wr").setLevel(logging.ERROR)
     await triggers.load_hooks()
-    run_ids = [f"9e4c7b1a-0000-4000-8000-{number:012d}" for number in range(RUNS)]
-    waiting = asyncio.create_task(CLIENTS[client](server, run_ids, lambda run_id: None))
+    waiting = asyncio.create_task(CLIENTS[client](server, run_ids(RUNS), lambda run_id: None))
     while await asyncio.to_thread(sys.stdin.readline):
         answer([time.process_time(), resident_kb()])
     waiting.cancel()

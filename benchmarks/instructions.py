@@ -22,7 +22,7 @@ from typing import Any
 
 from airflow_provider_wr.transport.aiohttp import Endpoint
 from airflow_provider_wr.triggers import wr as triggers
-from benchmarks.clients import CLIENTS
+from benchmarks.clients import CLIENTS, run_ids
 from benchmarks.server import EVENTS, Server, serve
 
 FEW, MANY = 50, 200
@@ -91,8 +91,7 @@ def _wait(client: str, runs: int, server: Server) -> None:
 
     async def run() -> None:
         await triggers.load_hooks()
-        run_ids = [f"9e4c7b1a-0000-4000-8000-{number:012d}" for number in range(runs)]
-        await CLIENTS[client](server, run_ids, lambda run_id: None)
+        await CLIENTS[client](server, run_ids(runs), lambda run_id: None)
 
     asyncio.run(run())
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_provider_wr.triggers import wr as triggers
 from benchmarks.blocks import Blocks
-from benchmarks.clients import CLIENTS
+from benchmarks.clients import CLIENTS, run_ids
 from benchmarks.server import LARGE, Server, serve
 from benchmarks.talk import answer, ask
 from benchmarks.turns import show, spread
@@ -56,13 +56,12 @@ async def _wait(server: Server) -> None:
     await triggers.load_hooks()
     # A block by another thread, such as one that decodes the run, is one, too.
     blocks = Blocks(time.monotonic)
-    run_ids = [f"9e4c7b1a-0000-4000-8000-{number:012d}" for number in range(WAITS)]
     tasks: list[asyncio.Task[None]] = []
     while line := await asyncio.to_thread(sys.stdin.readline):
         match line.strip():
             case "start":
                 tasks.append(asyncio.create_task(blocks.watch()))
-                tasks.append(asyncio.create_task(CLIENTS["ours"](server, run_ids, lambda run_id: None)))
+                tasks.append(asyncio.create_task(CLIENTS["ours"](server, run_ids(WAITS), lambda run_id: None)))
             case "large":
                 await CLIENTS["ours"](server, [f"{LARGE}-0000-4000-8000-{0:012d}"], lambda run_id: None)
         answer(blocks.take())

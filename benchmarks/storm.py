@@ -18,7 +18,7 @@ from typing import Any
 
 from airflow_provider_wr.triggers import wr as triggers
 from benchmarks.blocks import Blocks
-from benchmarks.clients import CLIENTS
+from benchmarks.clients import CLIENTS, run_ids
 from benchmarks.server import Server, serve
 from benchmarks.talk import answer, ask
 from benchmarks.turns import show, spread
@@ -67,12 +67,11 @@ async def _wait(server: Server) -> None:
     logging.getLogger("airflow_provider_wr").setLevel(logging.ERROR)
     await triggers.load_hooks()
     blocks = Blocks(time.thread_time)
-    run_ids = [f"9e4c7b1a-0000-4000-8000-{number:012d}" for number in range(RUNS)]
     tasks: list[asyncio.Task[None]] = []
     while line := await asyncio.to_thread(sys.stdin.readline):
         if line.startswith("start"):
             tasks.append(asyncio.create_task(blocks.watch()))
-            tasks.append(asyncio.create_task(CLIENTS["ours"](server, run_ids, lambda run_id: None)))
+            tasks.append(asyncio.create_task(CLIENTS["ours"](server, run_ids(RUNS), lambda run_id: None)))
         answer(blocks.take())
     for task in tasks:
         task.cancel()

@@ -8,7 +8,6 @@ measured with as many triggers that do nothing, to see what Airflow itself takes
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import tempfile
@@ -23,6 +22,8 @@ from airflow.models.trigger import Trigger
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_wr.triggers.wr import WRRunTrigger
+from benchmarks.blocks import Blocks
+from benchmarks.clients import run_ids
 from benchmarks.server import serve
 
 TRIGGERS = 1000
@@ -47,34 +48,23 @@ class TimedRunTrigger(WRRunTrigger):
 
 
 class LateTrigger(BaseTrigger):
-    """
-    Wakes every 5 ms until ``file`` exists, and reports its maximum delay in seconds.
-
-    Also without the pauses of Python's garbage collector, which walks all objects, most of them Airflow's.
-    """
+    """Reports how late the loop was at most, in seconds, once ``file`` exists; see :class:`Blocks`."""
 
     def __init__(self, file: str) -> None:
         super().__init__()
         self.file = file
-        self._collecting = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return f"{__name__}.LateTrigger", {"file": self.file}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        gc.callbacks.append(self._note_collection)
-        late, late_without_gc = 0.0, 0.0
+        blocks = Blocks(time.monotonic)
+        watching = asyncio.create_task(blocks.watch())
         while not os.path.exists(self.file):
-            before, collecting = time.monotonic(), self._collecting
-            await asyncio.sleep(0.005)
-            by = time.monotonic() - before - 0.005
-            late = max(late, by)
-            late_without_gc = max(late_without_gc, by - (self._collecting - collecting))
-        gc.callbacks.remove(self._note_collection)
+            await asyncio.sleep(0.05)
+        watching.cancel()
+        late, late_without_gc = blocks.take()
         yield TriggerEvent({"late": late, "late_without_gc": late_without_gc})
-
-    def _note_collection(self, phase: str, info: dict[str, int]) -> None:
-        self._collecting += time.monotonic() if phase == "stop" else -time.monotonic()
 
 
 class IdleTrigger(BaseTrigger):
@@ -125,7 +115,10 @@ def _turn() -> dict[str, float]:
         os.environ["AIRFLOW_CONN_WR_BENCHMARK"] = json.dumps(
             {"conn_type": "wr", "host": server.url, "password": "ws_benchmark"}
         )
-        ours = [TimedRunTrigger(run_id=_run_id(n), wr_conn_id="wr_benchmark") for n in range(TRIGGERS)]
+        ours = [
+            TimedRunTrigger(run_id=run_id, wr_conn_id="wr_benchmark", confirm_end=False)
+            for run_id in run_ids(TRIGGERS)
+        ]
         fired, late = _run(ours)
     _, idle = _run([IdleTrigger(SECONDS * (1 + n / TRIGGERS) / 2) for n in range(TRIGGERS)])
     fired_at = {payload["run_id"]: payload["at"] for payload in fired}
@@ -139,10 +132,6 @@ def _turn() -> dict[str, float]:
         "terminal event to trigger event, p99": delays[len(delays) * 99 // 100],
     }
     return {name: seconds * 1e3 for name, seconds in seen.items()}
-
-
-def _run_id(number: int) -> str:
-    return f"9e4c7b1a-0000-4000-8000-{number:012d}"
 
 
 def _run(triggers: Sequence[BaseTrigger]) -> tuple[list[dict[str, Any]], dict[str, float]]:

@@ -21,7 +21,7 @@ from typing import Any
 
 from airflow_provider_wr.transport.aiohttp import Endpoint
 from airflow_provider_wr.triggers import wr as triggers
-from benchmarks.clients import CLIENTS
+from benchmarks.clients import CLIENTS, run_ids
 from benchmarks.server import EVENTS, Server, serve
 from benchmarks.turns import show, spread
 
@@ -61,7 +61,6 @@ def measure(client: str, runs: int, *, tls: bool) -> dict[str, float]:
 
 
 def wait(client: str, runs: int, server: Server) -> dict[str, Any]:
-    run_ids = [f"9e4c7b1a-0000-4000-8000-{number:012d}" for number in range(runs)]
     ended_at: dict[str, float] = {}
 
     def ended(run_id: str) -> None:
@@ -88,7 +87,7 @@ def wait(client: str, runs: int, server: Server) -> dict[str, Any]:
                 await asyncio.sleep(0.02)
 
         sampling = asyncio.create_task(sample_often())
-        await CLIENTS[client](server, run_ids, ended)
+        await CLIENTS[client](server, run_ids(runs), ended)
         sampling.cancel()
 
     asyncio.run(run())
