@@ -1,8 +1,8 @@
 """
 What a task takes in its worker until its trigger is answered, and a triggerer until its first wait can begin.
 
-Each in a fresh process, after ``airflow.sdk`` and the DAG file's own imports; most of it is imports. The sides
-alternate.
+Each in a fresh process, after ``airflow.sdk``, the supervisor that a task's process is forked from, and the DAG
+file's own imports; most of it is imports. The sides alternate.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ CASES = {
 
 _SCRIPT = """
 import json, sys, time
+import airflow.sdk.execution_time.supervisor
 from airflow.sdk import DAG, BaseOperator, BaseSensorOperator, Param, task
 url, workflow, key = sys.argv[1:]
 {imports}
