@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from airflow_provider_wr.late_import import import_late
 from airflow_provider_wr.triggers.wr import WRRunTrigger
 from benchmarks.polling import PollingTrigger
 from benchmarks.server import Server
@@ -28,6 +29,12 @@ PATH = "/v1/sdk/workflows/executions/"
 def run_ids(count: int) -> list[str]:
     """Return the ids of so many runs."""
     return [f"9e4c7b1a-0000-4000-8000-{number:012d}" for number in range(count)]
+
+
+async def warm_up() -> None:
+    """Import what is imported on first use, which belongs to no run."""
+    for module in ("hooks.wr", "transport.aiohttp"):
+        await import_late(f"airflow_provider_wr.{module}")
 
 
 def context(server: Server) -> ssl.SSLContext | None:

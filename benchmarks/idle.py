@@ -13,8 +13,7 @@ import sys
 import time
 from typing import Any
 
-from airflow_provider_wr.triggers import wr as triggers
-from benchmarks.clients import CLIENTS, run_ids
+from benchmarks.clients import CLIENTS, run_ids, warm_up
 from benchmarks.server import Server, serve
 from benchmarks.talk import answer, ask
 from benchmarks.turns import show, spread
@@ -56,7 +55,7 @@ def measure(client: str) -> dict[str, float]:
 
 async def _wait(client: str, server: Server) -> None:
     logging.getLogger("airflow_provider_wr").setLevel(logging.ERROR)
-    await triggers.load_hooks()
+    await warm_up()
     waiting = asyncio.create_task(CLIENTS[client](server, run_ids(RUNS), lambda run_id: None))
     while await asyncio.to_thread(sys.stdin.readline):
         answer([time.process_time(), resident_kb()])

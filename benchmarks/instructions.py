@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_wr.transport.aiohttp import Endpoint
-from airflow_provider_wr.triggers import wr as triggers
-from benchmarks.clients import CLIENTS, run_ids
+from benchmarks.clients import CLIENTS, run_ids, warm_up
 from benchmarks.server import EVENTS, Server, serve
 
 FEW, MANY = 50, 200
@@ -90,7 +89,7 @@ def _wait(client: str, runs: int, server: Server) -> None:
     logging.getLogger("airflow_provider_wr").setLevel(logging.WARNING)
 
     async def run() -> None:
-        await triggers.load_hooks()
+        await warm_up()
         await CLIENTS[client](server, run_ids(runs), lambda run_id: None)
 
     asyncio.run(run())

@@ -9,9 +9,8 @@ import sys
 import time
 from typing import Any
 
-from airflow_provider_wr.triggers import wr as triggers
 from benchmarks.blocks import Blocks
-from benchmarks.clients import CLIENTS, run_ids
+from benchmarks.clients import CLIENTS, run_ids, warm_up
 from benchmarks.server import LARGE, Server, serve
 from benchmarks.talk import answer, ask
 from benchmarks.turns import show, spread
@@ -53,7 +52,7 @@ def main() -> list[dict[str, Any]]:
 
 async def _wait(server: Server) -> None:
     logging.getLogger("airflow_provider_wr").setLevel(logging.ERROR)
-    await triggers.load_hooks()
+    await warm_up()
     # A block by another thread, such as one that decodes the run, is one, too.
     blocks = Blocks(time.monotonic)
     tasks: list[asyncio.Task[None]] = []

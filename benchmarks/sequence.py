@@ -13,8 +13,7 @@ import subprocess
 import sys
 from typing import Any
 
-from airflow_provider_wr.triggers import wr as triggers
-from benchmarks.clients import CLIENTS
+from benchmarks.clients import CLIENTS, warm_up
 from benchmarks.server import ENDED, Server, serve
 from benchmarks.waiting import resident_kb
 
@@ -24,7 +23,7 @@ AT_A_TIME = 50
 
 async def _wait(server: Server) -> list[int]:
     logging.getLogger("airflow_provider_wr").setLevel(logging.ERROR)
-    await triggers.load_hooks()
+    await warm_up()
     run_ids = iter([f"{ENDED}-0000-4000-8000-{number:012d}" for number in range(WAITS)])
     done = 0
     seen: list[int] = []

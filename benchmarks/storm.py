@@ -16,9 +16,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_provider_wr.triggers import wr as triggers
 from benchmarks.blocks import Blocks
-from benchmarks.clients import CLIENTS, run_ids
+from benchmarks.clients import CLIENTS, run_ids, warm_up
 from benchmarks.server import Server, serve
 from benchmarks.talk import answer, ask
 from benchmarks.turns import show, spread
@@ -65,7 +64,7 @@ def _most_in_a_second(times: Sequence[float]) -> int:
 
 async def _wait(server: Server) -> None:
     logging.getLogger("airflow_provider_wr").setLevel(logging.ERROR)
-    await triggers.load_hooks()
+    await warm_up()
     blocks = Blocks(time.thread_time)
     tasks: list[asyncio.Task[None]] = []
     while line := await asyncio.to_thread(sys.stdin.readline):

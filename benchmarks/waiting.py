@@ -20,8 +20,7 @@ from itertools import product
 from typing import Any
 
 from airflow_provider_wr.transport.aiohttp import Endpoint
-from airflow_provider_wr.triggers import wr as triggers
-from benchmarks.clients import CLIENTS, run_ids
+from benchmarks.clients import CLIENTS, run_ids, warm_up
 from benchmarks.server import EVENTS, Server, serve
 from benchmarks.turns import show, spread
 
@@ -69,7 +68,7 @@ def wait(client: str, runs: int, server: Server) -> dict[str, Any]:
     # What is loaded on first use belongs to no run; a line in the log costs what the user's logging costs.
     os.environ["AIRFLOW_CONN_WR_WARM_UP"] = json.dumps({"conn_type": "wr", "password": "ws_benchmark"})
     Endpoint.load("wr_warm_up")
-    asyncio.run(triggers.load_hooks())
+    asyncio.run(warm_up())
     logging.getLogger("airflow_provider_wr").setLevel(logging.WARNING)
 
     gc.collect()

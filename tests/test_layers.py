@@ -21,6 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "__init__": {"connection_form"},
     "exceptions": {"api"},  # for the type of a run
     "api": {"__init__", "exceptions"},
+    "late_import": set(),
     "models": {"api"},
     "arguments": {"exceptions"},
     "connection_form": set(),
@@ -29,15 +30,15 @@ ROOMS: dict[str, set[str]] = {
     "transport": {"api", "connection", "exceptions"},
     "waiting": {"api", "exceptions"},
     "hooks": {
-        *("__init__", "api", "connection", "connection_form", "exceptions", "masking", "observability"),
-        *("transport", "waiting"),
+        *("__init__", "api", "connection", "connection_form", "exceptions", "late_import", "masking"),
+        *("observability", "transport", "waiting"),
     },
     "links": {"api", "connection"},
     "openlineage_facet": {"__init__", "api"},
     "asset_events": {"api"},
     "observability": {"__init__", "api", "exceptions"},
     "openlineage": {"api", "openlineage_facet"},
-    "triggers": {"api", "exceptions", "hooks", "links", "observability", "waiting"},
+    "triggers": {"api", "exceptions", "hooks", "late_import", "links", "observability", "waiting"},
     "operators": {
         *("api", "arguments", "asset_events", "connection", "exceptions", "hooks", "links", "masking"),
         *("observability", "openlineage", "triggers", "waiting"),

@@ -16,7 +16,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from contextlib import aclosing, closing
 from dataclasses import replace
 from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from airflow.providers.common.compat.sdk import BaseHook
@@ -32,6 +31,7 @@ from airflow_provider_wr.api.watched import run as watch_run
 from airflow_provider_wr.connection import DEFAULT_BASE_URL, WRSettings
 from airflow_provider_wr.exceptions import WRAuthError, WRError, WRNotFoundError
 from airflow_provider_wr.hooks.components import AsyncComponentCalls, ComponentCalls
+from airflow_provider_wr.late_import import import_late
 from airflow_provider_wr.observability import Wait, is_traced, triggering
 from airflow_provider_wr.waiting import rules
 from airflow_provider_wr.waiting.backoff import RETRYING
@@ -397,7 +397,8 @@ class WRAsyncHook(AsyncComponentCalls):
         self._is_connected = False
 
     async def __aenter__(self) -> WRAsyncHook:
-        self._shared = (await _load_transport()).SharedSession.join(self.wr_conn_id)
+        transport = await import_late("airflow_provider_wr.transport.aiohttp")  # it takes a tenth of a second
+        self._shared = transport.SharedSession.join(self.wr_conn_id)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -556,17 +557,6 @@ class WRAsyncHook(AsyncComponentCalls):
         elif not self._is_connected:
             await self._shared.load(was_found=was_found, within=within)
             self._is_connected = True
-
-
-async def _load_transport() -> Any:
-    """Import aiohttp in a thread, since it takes a tenth of a second."""
-    global _transport
-    if _transport is None:
-        _transport = await asyncio.to_thread(import_module, "airflow_provider_wr.transport.aiohttp")
-    return _transport
-
-
-_transport: Any = None
 
 
 async def _read(stream: AiohttpStream) -> bytes:

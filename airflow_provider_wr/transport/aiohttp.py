@@ -227,8 +227,10 @@ class SharedSession:
         :param was_found: see :meth:`WRSettings.load`.
         :param within: time limit in seconds; None for none.
         """
+        if self._is_fresh:
+            return
         async with self._lookup_timeout(within), self._loading:
-            if asyncio.get_running_loop().time() - self._loaded_at > FRESH:
+            if not self._is_fresh:
                 await self._load(was_found=was_found)
 
     async def renew(self, *, within: float | None = None) -> None:
@@ -241,6 +243,10 @@ class SharedSession:
         async with self._lookup_timeout(within), self._loading:
             if self.endpoint is stale:
                 await self._load(was_found=True)
+
+    @property
+    def _is_fresh(self) -> bool:
+        return asyncio.get_running_loop().time() - self._loaded_at <= FRESH
 
     @asynccontextmanager
     async def _lookup_timeout(self, within: float | None) -> AsyncIterator[None]:

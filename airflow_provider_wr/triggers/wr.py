@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from importlib import import_module
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -19,6 +18,7 @@ from airflow_provider_wr import exceptions, observability
 from airflow_provider_wr.api import watched
 from airflow_provider_wr.api.sanitize import sanitize
 from airflow_provider_wr.api.text import printable
+from airflow_provider_wr.late_import import import_late
 from airflow_provider_wr.links.wr import WRExecutionLink, WRRunLink
 from airflow_provider_wr.waiting import credit_limit
 from airflow_provider_wr.waiting.rules import still_running
@@ -108,7 +108,7 @@ class WaitTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield one event."""
-        hooks = await load_hooks()
+        hooks = await import_late("airflow_provider_wr.hooks.wr")  # it takes some hundred milliseconds
         deadline = self._deadline()
         state: State | None = None
         error: exceptions.WRError | None = None
@@ -339,17 +339,6 @@ class _EndReported(Exception):
 def _raise_at_end(event: State) -> None:
     if event.is_terminal:
         raise _EndReported
-
-
-async def load_hooks() -> Any:
-    """Import the hooks in a thread, since it takes some hundred milliseconds."""
-    global _loaded
-    if _loaded is None:
-        _loaded = await asyncio.to_thread(import_module, "airflow_provider_wr.hooks.wr")
-    return _loaded
-
-
-_loaded: Any = None
 
 
 def defer(task: BaseOperator, trigger: WaitTrigger) -> NoReturn:
