@@ -117,8 +117,7 @@ def clear_kill_late(payment: Payment) -> None:
     wait_for_trigger(payment, tries=1)
     payment.clear()
     wait_for_trigger(payment, tries=2)
-    # The trigger gets the first fault when the run has ended, and the worker the second.
-    payment.sandbox.fault("get_run", delay=3)
+    # The trigger does not read the run again, but the worker that resumes at its end does.
     payment.sandbox.fault("get_run", delay=HELD_BACK)
     payment.wait_until("the worker has asked for the run", lambda: not payment.sandbox.faults())
     payment.kill_worker()

@@ -67,10 +67,8 @@ def test_workers_killed(cluster: Cluster, take: Take, keep: Keep) -> None:
     completing, after = Payments(cluster, "deferred", held(take())), Payments(cluster, "in_worker", held(take()))
     for each in (completing, after):
         each.wait_until("the wait begins", lambda it=each: streams(it) == 1)
-    completing.wait_for_state("deferred")
-    # The trigger meets the first of them when the run has ended, and the worker the second.
-    for delay in (0.1, HELD_BACK):
-        completing.rabbit.control.fault("get_run", delay=delay)
+    completing.wait_until("the trigger has read the run", lambda: completing.rabbit.received("get_run") == 1)
+    completing.rabbit.control.fault("get_run", delay=HELD_BACK)  # for the worker that resumes
     before, during = take(), take()
     before.control.fault("update", delay=HELD_BACK, reset=True)
     during.control.fault("trigger", delay=HELD_BACK, obey=True)
