@@ -261,6 +261,20 @@ def run(status: str = "EXECUTING", **fields: Any) -> dict[str, Any]:
     }
 
 
+def ending(**fields: Any) -> Script:
+    """Return the script of a run that is seen EXECUTING once, and whose stream reports its end."""
+    statuses = iter(["EXECUTING"])
+
+    def script(request: Request, peer: Peer) -> None:
+        if request.is_stream:
+            peer.send(STREAM_HEAD, event("COMPLETED"))
+            peer.hang()
+        else:
+            peer.answer(200, run(next(statuses, "COMPLETED"), **fields))
+
+    return script
+
+
 def free_port() -> int:
     """Return an unused port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

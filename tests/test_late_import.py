@@ -40,7 +40,7 @@ async def test_those_that_ask_at_the_same_time_share_one_thread(imported: list[t
 
 async def test_one_that_gives_up_takes_the_import_from_nobody(imported: list[threading.Thread]) -> None:
     first, second = (asyncio.create_task(import_late("a")) for _ in range(2))
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)  # both begin
     first.cancel()
     assert await second == "the module a"
     assert first.cancelled()

@@ -16,7 +16,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from servers import RUN_ID, STREAM_HEAD, WORKFLOW_ID, Peer, Request, event, run
+from servers import RUN_ID, STREAM_HEAD, WORKFLOW_ID, Peer, Request, ending, run
 
 from airflow_provider_wr import observability
 from airflow_provider_wr.exceptions import WRCreditLimitError, WRTimeoutError, WRTriggerUnknownError
@@ -224,27 +224,17 @@ async def test_a_trigger_names_its_dag_and_no_other_triggers(metrics: list[Metri
     ]
 
 
-@pytest.mark.parametrize(("monitored", "reads"), [(None, 1), ("metrics", 2), ("spans", 2)])
+@pytest.mark.parametrize("monitored", ["metrics", "spans"])
 async def test_a_trigger_that_reports_the_end_reads_it_first(
     request: pytest.FixtureRequest,
     serve: Serve,  # noqa: F811
-    monitored: str | None,
-    reads: int,
+    monitored: str,
 ) -> None:
-    reported: Any = request.getfixturevalue(monitored) if monitored else None
-    statuses = iter(["EXECUTING"])
-
-    def script(request: Request, peer: Peer) -> None:
-        if request.is_stream:
-            peer.send(STREAM_HEAD, event("COMPLETED"))
-            peer.hang()
-        else:
-            peer.answer(200, run(next(statuses, "COMPLETED"), totalUsage=7))
-
-    server = serve(script)
+    reported: Any = request.getfixturevalue(monitored)
+    server = serve(ending(totalUsage=7))
     (end,) = [each async for each in WRRunTrigger(run_id=RUN_ID, confirm_end=False).run()]
     assert end.payload["error"] is None
-    assert server.count(lambda request: not request.is_stream) == reads
+    assert server.count(lambda request: not request.is_stream) == 2
     if monitored == "metrics":
         assert ("incr", "wr.run.credits", 7) in [each[:3] for each in reported]
     if monitored == "spans":

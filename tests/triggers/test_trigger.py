@@ -16,7 +16,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from hooks.conftest import Connect, Serve
 from hooks.test_session import shared
-from servers import API_KEY, RUN_ID, STREAM_HEAD, Peer, Request, event, run
+from servers import API_KEY, RUN_ID, STREAM_HEAD, Peer, Request, ending, event, run
 
 from airflow_provider_wr.connection import WRSettings
 from airflow_provider_wr.exceptions import WRAuthError, WRNotFoundError, WRTimeoutError, WRValidationError
@@ -175,16 +175,7 @@ async def test_a_triggerer_that_was_down_past_the_deadline_looks_once(serve: Ser
 async def test_the_end_is_read_where_the_trigger_needs_it(
     serve: Serve, options: dict[str, Any], reads: int
 ) -> None:
-    statuses = iter(["EXECUTING"])
-
-    def script(request: Request, peer: Peer) -> None:
-        if request.is_stream:
-            peer.send(STREAM_HEAD, event("COMPLETED"))
-            peer.hang()
-        else:
-            peer.answer(200, run(next(statuses, "COMPLETED")))
-
-    server = serve(script)
+    server = serve(ending())
     payload = await fire(WRRunTrigger(run_id=RUN_ID, **options))
     assert WaitEnd.from_event(payload) == WaitEnd(RUN_ID, None, None)
     assert server.count(lambda request: not request.is_stream) == reads
